@@ -5,9 +5,9 @@ import (
 	"errors"
 	"strings"
 
-	"github.com/hyperledger/fabric-lib-go/common/flogging"
 	"github.com/hyperledger/fabric-protos-go-apiv2/common"
 
+	"github.com/heddle-ledger/heddle/internal/flog"
 	"github.com/heddle-ledger/heddle/msp"
 )
 
@@ -20,7 +20,7 @@ type Policy interface {
 }
 
 // NewSignaturePolicy compiles a signature policy (IDENTITY-CONFIG §4.2).
-func NewSignaturePolicy(env *common.SignaturePolicyEnvelope, d msp.Deserializer, log *flogging.FabricLogger) (Policy, error) {
+func NewSignaturePolicy(env *common.SignaturePolicyEnvelope, d msp.Deserializer, log *flog.Logger) (Policy, error) {
 	return nil, errors.New("not ready")
 }
 
@@ -38,7 +38,7 @@ func ImplicitMetaFromString(rule string) (*common.ImplicitMetaPolicy, error) {
 type Manager struct{ path string }
 
 // NewManager compiles all policies of a config tree.
-func NewManager(path string, root *common.ConfigGroup, d msp.Deserializer, log *flogging.FabricLogger) (*Manager, error) {
+func NewManager(path string, root *common.ConfigGroup, d msp.Deserializer, log *flog.Logger) (*Manager, error) {
 	return &Manager{path: path}, nil
 }
 
@@ -52,7 +52,9 @@ func (m *Manager) Sub(path ...string) (*Manager, bool) {
 
 type missing string
 
-func (n missing) Evaluate([]SignedData) error { return errors.New("No such policy: '" + string(n) + "'") }
+func (n missing) Evaluate([]SignedData) error {
+	return errors.New("No such policy: '" + string(n) + "'")
+}
 
 // EnvelopeSignedData is the signed data of an envelope.
 func EnvelopeSignedData(env *common.Envelope) ([]SignedData, error) {
