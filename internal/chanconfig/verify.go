@@ -1,0 +1,83 @@
+package chanconfig
+
+import (
+	"bytes"
+	"fmt"
+
+	"github.com/hyperledger/fabric-protos-go-apiv2/common"
+	"google.golang.org/protobuf/proto"
+
+	"github.com/heddle-ledger/heddle/internal/policy"
+	"github.com/heddle-ledger/heddle/internal/protoutil"
+)
+
+// VerifyBlockBytes unmarshals a block as received from another node and
+// verifies it (ENDORSE-VALIDATE §4.4).
+func VerifyBlockBytes(b *Bundle, channelID string, seq *uint64, raw []byte) (*common.Block, error) {
+	block := &common.Block{}
+	if err := proto.Unmarshal(raw, block); err != nil {
+		return nil, fmt.Errorf("Failed unmarshalling block bytes on channel [%s]: [error unmarshaling block: %w]", channelID, err)
+	}
+	if err := VerifyBlock(b, channelID, seq, block); err != nil {
+		return nil, err
+	}
+	return block, nil
+}
+
+// VerifyBlock checks that a block belongs to a channel, has the number that its
+// sender claimed (if seq is given), that its header covers its data and that it
+// is signed as the channel's configuration demands (ENDORSE-VALIDATE §4.4). The
+// hash of the previous block is the ledger's business. A nil Bundle stands for
+// a channel without configuration.
+func VerifyBlock(b *Bundle, channelID string, seq *uint64, block *common.Block) error {
+	if block.GetHeader() == nil {
+		return fmt.Errorf("Invalid Block on channel [%s]. Header must be different from nil.", channelID)
+	}
+	number := block.Header.Number
+	if seq != nil && *seq != number {
+		return fmt.Errorf("Claimed seqNum is [%d] but actual seqNum inside block is [%d]", *seq, number)
+	}
+	given, err := protoutil.ChannelIDOfBlock(block)
+	if err != nil {
+		return fmt.Errorf("Failed getting channel id from block with id [%d] on channel [%s]: [%w]", number, channelID, err)
+	}
+	if given != channelID {
+		return fmt.Errorf("Invalid block's channel id. Expected [%s]. Given [%s]", channelID, given)
+	}
+	if len(block.GetMetadata().GetMetadata()) == 0 {
+		return fmt.Errorf("Block with id [%d] on channel [%s] does not have metadata. Block not valid.", number, channelID)
+	}
+	metadata, err := protoutil.Metadata(block, common.BlockMetadataIndex_SIGNATURES)
+	if err != nil {
+		return fmt.Errorf("Failed unmarshalling medatata for signatures [%w]", err)
+	}
+	if !bytes.Equal(block.Header.DataHash, protoutil.DataHash(block.Data.GetData())) {
+		return fmt.Errorf("Header.DataHash is different from Hash(block.Data) for block with id [%d] on channel [%s]", number, channelID)
+	}
+	if b == nil {
+		return fmt.Errorf("Could not acquire policy manager for channel %s", channelID)
+	}
+	set, err := signedDataOfBlock(block.Header, metadata)
+	if err != nil {
+		return err
+	}
+	p, _ := b.policies.Policy(PolicyBlockValidation) // a missing one never holds
+	return p.Evaluate(set)
+}
+
+// signedDataOfBlock returns the block's signatures in the form that policies
+// evaluate (ENDORSE-VALIDATE §4.3).
+func signedDataOfBlock(header *common.BlockHeader, metadata *common.Metadata) ([]policy.SignedData, error) {
+	headerBytes := protoutil.BlockHeaderBytes(header)
+	set := make([]policy.SignedData, 0, len(metadata.Signatures))
+	for _, s := range metadata.Signatures {
+		sigHeader := &common.SignatureHeader{}
+		if err := proto.Unmarshal(s.GetSignatureHeader(), sigHeader); err != nil {
+			return nil, fmt.Errorf("Failed unmarshalling signature header for block with id [%d]: [%w]", header.Number, err)
+		}
+		data := make([]byte, 0, len(metadata.Value)+len(s.SignatureHeader)+len(headerBytes))
+		data = append(append(append(data, metadata.Value...), s.SignatureHeader...), headerBytes...)
+		set = append(set, policy.SignedData{Data: data, Identity: sigHeader.Creator, Signature: s.Signature})
+	}
+	return set, nil
+}
