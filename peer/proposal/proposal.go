@@ -17,6 +17,7 @@ import (
 	"google.golang.org/protobuf/encoding/protowire"
 	"google.golang.org/protobuf/proto"
 
+	"github.com/heddle-ledger/heddle/internal/policy"
 	"github.com/heddle-ledger/heddle/internal/protoutil"
 	"github.com/heddle-ledger/heddle/internal/txbuild"
 )
@@ -209,4 +210,9 @@ func payloadVisibility(ext *peer.ChaincodeHeaderExtension) bool {
 		b = b[n+m:]
 	}
 	return false
+}
+
+// SignedData is what the creator signed, for policies.
+func (v *View) SignedData() policy.SignedData {
+	return policy.SignedData{Data: v.signed.ProposalBytes, Identity: v.Creator(), Signature: v.signed.Signature}
 }
