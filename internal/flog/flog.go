@@ -42,6 +42,13 @@ func New(w io.Writer, format, spec string) (*Logging, error) {
 	return &Logging{Logging: l}, nil
 }
 
+// Root returns the logger without a name from which the rooms' loggers are
+// named.
+func (l *Logging) Root() *Logger {
+	core := l.ZapLogger("root").Core()
+	return flogging.NewFabricLogger(flogging.NewZapLogger(core))
+}
+
 // Nop returns a logger that drops everything.
 func Nop() *Logger {
 	return flogging.NewFabricLogger(zap.NewNop())
