@@ -30,32 +30,57 @@ func VerifyBlockBytes(b *Bundle, channelID string, seq *uint64, raw []byte) (*co
 // hash of the previous block is the ledger's business. A nil Bundle stands for
 // a channel without configuration.
 func VerifyBlock(b *Bundle, channelID string, seq *uint64, block *common.Block) error {
+	return verifyBlock(b, claim{channelID, seq}, block, func() (string, error) {
+		return protoutil.ChannelIDOfBlock(block)
+	})
+}
+
+// VerifyParsedBlock is VerifyBlock for a block whose decoded parts are shared
+// with later stages.
+func VerifyParsedBlock(b *Bundle, channelID string, seq *uint64, block *protoutil.Block) error {
+	return verifyBlock(b, claim{channelID, seq}, block.Proto(), func() (string, error) {
+		if block.Len() == 0 {
+			return "", protoutil.ErrEmptyBlock
+		}
+		header, err := block.Tx(0).ChannelHeader()
+		return header.GetChannelId(), err
+	})
+}
+
+// claim is what the sender of a block says of it.
+type claim struct {
+	channelID string
+	seq       *uint64
+}
+
+func verifyBlock(b *Bundle, c claim, block *common.Block, channelOf func() (string, error)) error {
 	if block.GetHeader() == nil {
-		return fmt.Errorf("Invalid Block on channel [%s]. Header must be different from nil.", channelID)
+		return fmt.Errorf("Invalid Block on channel [%s]. Header must be different from nil.", c.channelID)
 	}
 	number := block.Header.Number
-	if seq != nil && *seq != number {
-		return fmt.Errorf("Claimed seqNum is [%d] but actual seqNum inside block is [%d]", *seq, number)
+	if c.seq != nil && *c.seq != number {
+		return fmt.Errorf("Claimed seqNum is [%d] but actual seqNum inside block is [%d]", *c.seq, number)
 	}
-	given, err := protoutil.ChannelIDOfBlock(block)
+	given, err := channelOf()
 	if err != nil {
-		return fmt.Errorf("Failed getting channel id from block with id [%d] on channel [%s]: [%w]", number, channelID, err)
+		return fmt.Errorf("Failed getting channel id from block with id [%d] on channel [%s]: [%w]", number, c.channelID, err)
 	}
-	if given != channelID {
-		return fmt.Errorf("Invalid block's channel id. Expected [%s]. Given [%s]", channelID, given)
+	if given != c.channelID {
+		return fmt.Errorf("Invalid block's channel id. Expected [%s]. Given [%s]", c.channelID, given)
 	}
-	if len(block.GetMetadata().GetMetadata()) == 0 {
-		return fmt.Errorf("Block with id [%d] on channel [%s] does not have metadata. Block not valid.", number, channelID)
+	slots := block.GetMetadata().GetMetadata()
+	if len(slots) == 0 {
+		return fmt.Errorf("Block with id [%d] on channel [%s] does not have metadata. Block not valid.", number, c.channelID)
 	}
-	metadata, err := protoutil.Metadata(block, common.BlockMetadataIndex_SIGNATURES)
-	if err != nil {
-		return fmt.Errorf("Failed unmarshalling medatata for signatures [%w]", err)
+	metadata := &common.Metadata{}
+	if err := proto.Unmarshal(slots[common.BlockMetadataIndex_SIGNATURES], metadata); err != nil {
+		return fmt.Errorf("Failed unmarshalling medatata for signatures [error unmarshaling metadata from block at index [SIGNATURES]: %w]", err)
 	}
 	if !bytes.Equal(block.Header.DataHash, protoutil.DataHash(block.Data.GetData())) {
-		return fmt.Errorf("Header.DataHash is different from Hash(block.Data) for block with id [%d] on channel [%s]", number, channelID)
+		return fmt.Errorf("Header.DataHash is different from Hash(block.Data) for block with id [%d] on channel [%s]", number, c.channelID)
 	}
 	if b == nil {
-		return fmt.Errorf("Could not acquire policy manager for channel %s", channelID)
+		return fmt.Errorf("Could not acquire policy manager for channel %s", c.channelID)
 	}
 	set, err := signedDataOfBlock(block.Header, metadata)
 	if err != nil {
