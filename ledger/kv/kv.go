@@ -1,0 +1,215 @@
+// Package kv is the key-value store under every database of the ledger: one
+// goleveldb directory shared by all channels, each of which sees only its own
+// keys (LEDGER §2.1, §2.2).
+//
+// A Database owns the directory, its lock and goleveldb's background
+// compaction goroutines, all ended by Close. Everything is safe for concurrent
+// use, except that a Batch and an Iterator belong to one goroutine at a time.
+// This is the only package that imports goleveldb.
+package kv
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"path"
+
+	"github.com/syndtr/goleveldb/leveldb"
+	"github.com/syndtr/goleveldb/leveldb/filter"
+	"github.com/syndtr/goleveldb/leveldb/opt"
+	"github.com/syndtr/goleveldb/leveldb/storage"
+
+	"github.com/heddle-ledger/heddle/internal/vfs"
+)
+
+// ErrNotDatabase is returned for a directory that holds files but no leveldb;
+// opening it would mix a new database into foreign data (LEDGER §2.2).
+var ErrNotDatabase = errors.New("directory is not empty and holds no leveldb")
+
+// ErrClosed is returned by operations on a closed database.
+var ErrClosed = leveldb.ErrClosed
+
+// Config describes one database directory.
+type Config struct {
+	Dir string
+	// FS is where the directory lives; nil means the machine's file system.
+	FS vfs.FS
+	// WriteBuffer is the size in bytes of the table kept in memory before it is
+	// written out; 0 selects a default. Readers need not know it.
+	WriteBuffer int
+	// BlockCache bounds the bytes of table blocks kept for reads; 0 selects a
+	// default.
+	BlockCache int
+	// BloomBits per key make look-ups of absent keys cheap; 0 means no filter.
+	BloomBits int
+	// TableSize is the size of a table written by compaction; 0 selects a default.
+	TableSize int
+}
+
+// Database is an open directory.
+type Database struct {
+	ldb  *leveldb.DB
+	stor storage.Storage
+	dir  string
+}
+
+const (
+	defaultWriteBuffer = 4 << 20
+	defaultBlockCache  = 8 << 20
+	defaultTableSize   = 2 << 20
+)
+
+// Open opens or creates the database of a directory and locks it. The text for
+// a locked directory is the reference's: `Error opening leveldb: resource
+// temporarily unavailable` (LEDGER §2.4).
+func Open(cfg Config) (*Database, error) {
+	fsys := cfg.FS
+	if fsys == nil {
+		fsys = vfs.OS()
+	}
+	if err := checkDir(fsys, cfg.Dir); err != nil {
+		return nil, fmt.Errorf("open database %s: %w", cfg.Dir, err)
+	}
+	if err := fsys.MkdirAll(cfg.Dir, 0o755); err != nil {
+		return nil, fmt.Errorf("create database directory: %w", err)
+	}
+	stor, err := openStorage(fsys, cfg.Dir)
+	if err != nil {
+		return nil, fmt.Errorf("Error opening leveldb: %w", err) //nolint:staticcheck // the reference's text
+	}
+	ldb, err := leveldb.Open(stor, cfg.options())
+	if err != nil {
+		stor.Close()
+		return nil, fmt.Errorf("Error opening leveldb: %w", err) //nolint:staticcheck // the reference's text
+	}
+	return &Database{ldb: ldb, stor: stor, dir: cfg.Dir}, nil
+}
+
+func (cfg Config) options() *opt.Options {
+	o := &opt.Options{
+		WriteBuffer:                   orDefault(cfg.WriteBuffer, defaultWriteBuffer),
+		BlockCacheCapacity:            orDefault(cfg.BlockCache, defaultBlockCache),
+		CompactionTableSize:           orDefault(cfg.TableSize, defaultTableSize),
+		DisableSeeksCompaction:        true,
+		DisableLargeBatchTransaction:  true,
+		CompactionTotalSize:           10 * orDefault(cfg.TableSize, defaultTableSize) / 2,
+		CompactionTotalSizeMultiplier: 10,
+	}
+	if cfg.BloomBits > 0 {
+		o.Filter = filter.NewBloomFilter(cfg.BloomBits)
+	}
+	return o
+}
+
+func orDefault(v, def int) int {
+	if v == 0 {
+		return def
+	}
+	return v
+}
+
+// checkDir accepts a directory that is missing, empty, or holds a leveldb.
+func checkDir(fsys vfs.FS, dir string) error {
+	entries, err := fsys.ReadDir(dir)
+	if errors.Is(err, fs.ErrNotExist) || (err == nil && len(entries) == 0) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	if _, err := fsys.Stat(path.Join(dir, "CURRENT")); errors.Is(err, fs.ErrNotExist) {
+		for _, e := range entries {
+			// Files of an open that was cut short before CURRENT was written.
+			if n := e.Name(); n != "LOCK" && n != "LOG" && n != "LOG.old" && !isManifest(n) {
+				return ErrNotDatabase
+			}
+		}
+	} else if err != nil {
+		return err
+	}
+	return nil
+}
+
+func isManifest(name string) bool {
+	ok, _ := path.Match("MANIFEST-*", name)
+	return ok
+}
+
+// Dir is the directory of the database.
+func (d *Database) Dir() string { return d.dir }
+
+// Close ends all use of the database and releases its lock.
+func (d *Database) Close() error {
+	err := d.ldb.Close()
+	if cerr := d.stor.Close(); err == nil {
+		err = cerr
+	}
+	return err
+}
+
+// Store is the part of the database that belongs to one database name, usually
+// a channel id: physical keys are name, 00, logical key (LEDGER §2.1).
+func (d *Database) Store(name string) *Store {
+	return &Store{db: d, prefix: append([]byte(name), 0)}
+}
+
+// Raw is the database without any prefix, for the ledger list (LEDGER §2.3).
+func (d *Database) Raw() *Store { return &Store{db: d} }
+
+// Compact rewrites the whole database into its smallest form.
+func (d *Database) Compact() error { return d.ldb.CompactRange(rangeAll) }
+
+// Store sees the keys of one database name.
+type Store struct {
+	db     *Database
+	prefix []byte // name and 00; empty for a raw store
+}
+
+// Get returns the value of a key, or nil if the key is absent. An empty value
+// that is present is not nil.
+func (s *Store) Get(key []byte) ([]byte, error) {
+	return get(s.db.ldb, s.prefix, key)
+}
+
+// Has tells whether a key is present.
+func (s *Store) Has(key []byte) (bool, error) {
+	var buf [128]byte
+	ok, err := s.db.ldb.Has(physical(buf[:0], s.prefix, key), nil)
+	return ok, err
+}
+
+// Put writes one key; see Write for sync.
+func (s *Store) Put(key, value []byte, sync bool) error {
+	b := s.NewBatch()
+	b.Put(key, value)
+	return s.Write(b, sync)
+}
+
+// Delete removes one key; see Write for sync.
+func (s *Store) Delete(key []byte, sync bool) error {
+	b := s.NewBatch()
+	b.Delete(key)
+	return s.Write(b, sync)
+}
+
+type getter interface {
+	Get(key []byte, ro *opt.ReadOptions) ([]byte, error)
+}
+
+func get(g getter, prefix, key []byte) ([]byte, error) {
+	var buf [128]byte // most keys fit, so that a look-up allocates its value only
+	v, err := g.Get(physical(buf[:0], prefix, key), nil)
+	switch {
+	case errors.Is(err, leveldb.ErrNotFound):
+		return nil, nil
+	case err != nil:
+		return nil, err
+	case v == nil:
+		return []byte{}, nil
+	}
+	return v, nil
+}
+
+func physical(buf, prefix, key []byte) []byte {
+	return append(append(buf, prefix...), key...)
+}

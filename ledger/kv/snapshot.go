@@ -1,0 +1,89 @@
+package kv
+
+import (
+	"github.com/syndtr/goleveldb/leveldb"
+	"github.com/syndtr/goleveldb/leveldb/iterator"
+	"github.com/syndtr/goleveldb/leveldb/opt"
+	"github.com/syndtr/goleveldb/leveldb/util"
+)
+
+var rangeAll = util.Range{}
+
+// Snapshot is the store as it was at one moment. It must be released; until
+// then it keeps old versions of changed keys on disk.
+type Snapshot struct {
+	snap   *leveldb.Snapshot
+	prefix []byte
+}
+
+// Snapshot takes a snapshot.
+func (s *Store) Snapshot() (*Snapshot, error) {
+	snap, err := s.db.ldb.GetSnapshot()
+	if err != nil {
+		return nil, err
+	}
+	return &Snapshot{snap: snap, prefix: s.prefix}, nil
+}
+
+// Get is Store.Get at the moment of the snapshot.
+func (s *Snapshot) Get(key []byte) ([]byte, error) { return get(s.snap, s.prefix, key) }
+
+// Scan is Store.Scan at the moment of the snapshot.
+func (s *Snapshot) Scan(start, end []byte) *Iterator { return scan(s.snap, s.prefix, start, end) }
+
+// Release gives the snapshot up. It may be called more than once.
+func (s *Snapshot) Release() { s.snap.Release() }
+
+// Iterator walks a range of keys in order. It starts before the first one, sees
+// the range as it was when it was made, and must be closed.
+type Iterator struct {
+	it     iterator.Iterator
+	prefix int
+}
+
+// Scan walks the keys from start (inclusive) to end (exclusive). A nil or empty
+// start is the first key; a nil end is the end of the store (LEDGER §2.1).
+func (s *Store) Scan(start, end []byte) *Iterator { return scan(s.db.ldb, s.prefix, start, end) }
+
+type scanner interface {
+	NewIterator(slice *util.Range, ro *opt.ReadOptions) iterator.Iterator
+}
+
+func scan(src scanner, prefix, start, end []byte) *Iterator {
+	r := &util.Range{Start: physical(nil, prefix, start)}
+	switch {
+	case end != nil:
+		r.Limit = physical(nil, prefix, end)
+	case len(prefix) > 0:
+		r.Limit = append([]byte{}, prefix...)
+		r.Limit[len(prefix)-1] = 1 // name 01: the end of name 00 …
+	}
+	return &Iterator{it: src.NewIterator(r, nil), prefix: len(prefix)}
+}
+
+// Next moves to the next key and tells whether there is one.
+func (i *Iterator) Next() bool { return i.it.Next() }
+
+// Prev moves to the key before.
+func (i *Iterator) Prev() bool { return i.it.Prev() }
+
+// Last moves to the last key of the range.
+func (i *Iterator) Last() bool { return i.it.Last() }
+
+// Seek moves to the first key at or after the given one; start it with the
+// logical key.
+func (i *Iterator) Seek(s *Store, key []byte) bool {
+	return i.it.Seek(physical(nil, s.prefix, key))
+}
+
+// Key is the logical key, valid until the next move.
+func (i *Iterator) Key() []byte { return i.it.Key()[i.prefix:] }
+
+// Value is the value, valid until the next move.
+func (i *Iterator) Value() []byte { return i.it.Value() }
+
+// Err is the error that ended the walk, if any.
+func (i *Iterator) Err() error { return i.it.Error() }
+
+// Close releases the iterator.
+func (i *Iterator) Close() { i.it.Release() }
