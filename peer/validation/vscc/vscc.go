@@ -12,8 +12,6 @@ import (
 	"errors"
 	"fmt"
 
-	"github.com/hyperledger/fabric-protos-go-apiv2/peer"
-
 	"github.com/heddle-ledger/heddle/internal/policy"
 	"github.com/heddle-ledger/heddle/internal/protoutil"
 )
@@ -55,8 +53,6 @@ type Block struct {
 	Policies    Evaluator
 	Collections Collections
 	Deps        *Dependencies
-	// CheckCode is the platform check of a chaincode package (CHAINCODE §6.2).
-	CheckCode func(*peer.ChaincodeDeploymentSpec) error
 }
 
 // Call is one transaction to be judged for one namespace.
