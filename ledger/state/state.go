@@ -1,0 +1,130 @@
+// Package state defines what the ledger needs of a world state database, and
+// the values that pass between it, mvcc and the simulator (LEDGER §4).
+//
+// A database holds, per channel, versioned values under (namespace, key) and a
+// savepoint. Implementations are sub-packages (leveldb, couchdb) and pass the
+// conformance suite in statetest. This package owns no state and starts no
+// goroutine. It may be imported by the ledger room only.
+package state
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/hyperledger/fabric-protos-go-apiv2/ledger/rwset/kvrwset"
+)
+
+// Version is the height, (block, transaction), at which a key was written.
+type Version struct {
+	Block, Tx uint64
+}
+
+// String prints a version as the reference's messages do (LEDGER §11.5).
+func (v Version) String() string {
+	return fmt.Sprintf("{BlockNum: %d, TxNum: %d}", v.Block, v.Tx)
+}
+
+// Proto is the version as read-write sets carry it.
+func (v Version) Proto() *kvrwset.Version {
+	return &kvrwset.Version{BlockNum: v.Block, TxNum: v.Tx}
+}
+
+// Value is one committed value.
+type Value struct {
+	Value    []byte
+	Metadata []byte // marshalled KVMetadataWrite, LEDGER §4.4; nil if none
+	Version  Version
+}
+
+// KV is one result of a range scan or a query.
+type KV struct {
+	Key string
+	Value
+}
+
+// Lookup is one element of a bulk version look-up: Version and Found are filled
+// in by Reader.Versions.
+type Lookup struct {
+	Namespace, Key string
+	Version        Version
+	Found          bool
+}
+
+// Same tells whether the key's committed version is v, nil meaning absent
+// (LEDGER §1.4). A version message that is present but 0:0 is not absent.
+func (l *Lookup) Same(v *kvrwset.Version) bool {
+	if v == nil {
+		return !l.Found
+	}
+	return l.Found && l.Version.Block == v.BlockNum && l.Version.Tx == v.TxNum
+}
+
+// Reader reads one consistent state of one channel.
+type Reader interface {
+	// Get returns nil for an absent key.
+	Get(ns, key string) (*Value, error)
+	// GetMany returns one element per key, nil where absent.
+	GetMany(ns string, keys []string) ([]*Value, error)
+	// Versions fills in a batch of version look-ups.
+	Versions(lookups []Lookup) error
+	// Range scans [start, end) in byte order; an empty start or end is open
+	// (LEDGER §4.5). Limit 0 means none; with a limit the iterator's Bookmark
+	// tells where the next page begins.
+	Range(ns, start, end string, limit int32) (Iterator, error)
+	// Query runs a rich query. A limit or bookmark asks for one page.
+	Query(ns string, q Query) (Iterator, error)
+}
+
+// Query is a rich query; Paged tells it apart from one without limits.
+type Query struct {
+	Text     string
+	Paged    bool
+	Limit    int32
+	Bookmark string
+}
+
+// Iterator walks over results.
+type Iterator interface {
+	// Next returns nil, nil at the end.
+	Next() (*KV, error)
+	// Bookmark is where a paged scan or query goes on, valid once Next has
+	// returned nil.
+	Bookmark() string
+	Close()
+}
+
+// Snapshot is a Reader that does not change while blocks are committed.
+type Snapshot interface {
+	Reader
+	Release()
+}
+
+// DB is the state of one channel. The Reader methods see the last applied
+// batch. Apply is called by one goroutine at a time; everything else may run
+// beside it.
+type DB interface {
+	Reader
+	// Snapshot fixes the state as it is now.
+	Snapshot() (Snapshot, error)
+	// Apply writes a batch, with the savepoint if one is given, atomically or
+	// at least so that repeating it repairs an interruption. With sync it
+	// returns only when the batch is durable.
+	Apply(b *Batch, savepoint *Version, sync bool) error
+	// Savepoint is the last one applied, nil if there is none.
+	Savepoint() (*Version, error)
+	// CheckWrite applies the database's own rules to a key and value
+	// (LEDGER §5.4).
+	CheckWrite(key string, value []byte) error
+}
+
+// Provider opens the states of channels.
+type Provider interface {
+	Open(channelID string) (DB, error)
+	Close() error
+}
+
+// Errors with the reference's texts.
+var (
+	ErrQuery      = errors.New("ExecuteQuery not supported for leveldb")
+	ErrQueryPaged = errors.New("ExecuteQueryWithMetadata not supported for leveldb")
+)
