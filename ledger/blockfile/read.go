@@ -1,0 +1,280 @@
+package blockfile
+
+import (
+	"fmt"
+	"math"
+	"sync"
+
+	"github.com/hyperledger/fabric-protos-go-apiv2/common"
+	"github.com/hyperledger/fabric-protos-go-apiv2/peer"
+	"google.golang.org/protobuf/proto"
+)
+
+// lookup returns the value of an index key, or ErrNotFound.
+func (s *Store) lookup(key []byte) ([]byte, error) {
+	v, err := s.index.Get(key)
+	if err != nil {
+		return nil, fmt.Errorf("read block index: %w", err)
+	}
+	if v == nil {
+		return nil, ErrNotFound
+	}
+	return v, nil
+}
+
+func (s *Store) locate(key []byte) (location, error) {
+	v, err := s.lookup(key)
+	if err != nil {
+		return location{}, err
+	}
+	loc, err := parseLocation(v)
+	if err != nil {
+		return location{}, fmt.Errorf("index entry %q: %w", key, err)
+	}
+	return loc, nil
+}
+
+// limit is where the complete records of a file end.
+func (s *Store) limit(file int) (int64, error) {
+	if t := s.currentTip(); t.file == file {
+		return t.size, nil
+	}
+	size, ok, err := s.files.size(file)
+	if err == nil && !ok {
+		err = &DamageError{Channel: s.id, File: s.files.path(file), Reason: "file is missing"}
+	}
+	return size, err
+}
+
+func (s *Store) bodyAt(loc location) (body []byte, next int64, err error) {
+	limit, err := s.limit(loc.file)
+	if err != nil {
+		return nil, 0, err
+	}
+	return s.files.body(loc.file, loc.offset, limit)
+}
+
+func (s *Store) recordAt(loc location) (*record, error) {
+	body, _, err := s.bodyAt(loc)
+	if err != nil {
+		return nil, err
+	}
+	rec, err := parseRecord(body)
+	if err != nil {
+		return nil, fmt.Errorf("%s at %d: %w", s.files.path(loc.file), loc.offset, err)
+	}
+	return rec, nil
+}
+
+func (s *Store) blockOfKey(key []byte) (*common.Block, error) {
+	loc, err := s.locate(key)
+	if err != nil {
+		return nil, err
+	}
+	rec, err := s.recordAt(loc)
+	if err != nil {
+		return nil, err
+	}
+	return rec.block(), nil
+}
+
+// locateNumber finds a block; MaxUint64 means the last one.
+func (s *Store) locateNumber(n uint64) (uint64, location, error) {
+	height := s.Height()
+	if n == math.MaxUint64 {
+		n = height - 1
+	}
+	if n >= height {
+		return 0, location{}, ErrNotFound
+	}
+	var buf [16]byte
+	loc, err := s.locate(numberKey(buf[:], n))
+	return n, loc, err
+}
+
+// BlockByNumber returns a block; the number 2^64-1 means the last one (LEDGER
+// §3.10). Parts of the block share memory; they must not be changed.
+func (s *Store) BlockByNumber(n uint64) (*common.Block, error) {
+	_, loc, err := s.locateNumber(n)
+	if err != nil {
+		return nil, err
+	}
+	rec, err := s.recordAt(loc)
+	if err != nil {
+		return nil, err
+	}
+	return rec.block(), nil
+}
+
+// RawBlock is BlockByNumber in marshalled form, put together without decoding
+// transactions. Recent blocks are kept, so that many readers at the tip share
+// one copy; it must not be changed.
+func (s *Store) RawBlock(n uint64) ([]byte, error) {
+	if raw := s.recent.get(n); raw != nil {
+		return raw, nil
+	}
+	n, loc, err := s.locateNumber(n)
+	if err != nil {
+		return nil, err
+	}
+	rec, err := s.recordAt(loc)
+	if err != nil {
+		return nil, err
+	}
+	return s.keepRaw(n, rec.marshal()), nil
+}
+
+// keepRaw remembers blocks close to the tip.
+func (s *Store) keepRaw(n uint64, raw []byte) []byte {
+	if n+maxRecent >= s.Height() {
+		s.recent.put(n, raw)
+	}
+	return raw
+}
+
+func (s *Store) needFullIndex() error {
+	if s.items != IndexAll {
+		return ErrNotIndexed
+	}
+	return nil
+}
+
+// BlockByHash returns the block with the given header hash.
+func (s *Store) BlockByHash(hash []byte) (*common.Block, error) {
+	if err := s.needFullIndex(); err != nil {
+		return nil, err
+	}
+	return s.blockOfKey(hashKey(nil, hash))
+}
+
+// BlockByTxID returns the block that holds the first transaction of that id.
+func (s *Store) BlockByTxID(txid string) (*common.Block, error) {
+	if err := s.needFullIndex(); err != nil {
+		return nil, err
+	}
+	return s.blockOfKey(txKey(nil, prefixTxBlock, txid))
+}
+
+// TxByID returns the first transaction of that id.
+func (s *Store) TxByID(txid string) (*common.Envelope, error) {
+	return s.envelope(txKey(nil, prefixTx, txid))
+}
+
+// TxByBlockTx returns a transaction by block and place in it.
+func (s *Store) TxByBlockTx(block, tx uint64) (*common.Envelope, error) {
+	return s.envelope(blockTxKey(nil, block, tx))
+}
+
+// TxBytesByBlockTx is TxByBlockTx without decoding.
+func (s *Store) TxBytesByBlockTx(block, tx uint64) ([]byte, error) {
+	return s.txBytes(blockTxKey(nil, block, tx))
+}
+
+func (s *Store) txBytes(key []byte) ([]byte, error) {
+	if err := s.needFullIndex(); err != nil {
+		return nil, err
+	}
+	loc, err := s.locate(key)
+	if err != nil {
+		return nil, err
+	}
+	limit, err := s.limit(loc.file)
+	if err != nil {
+		return nil, err
+	}
+	if loc.offset > limit || int64(loc.length) > limit-loc.offset {
+		return nil, &DamageError{Channel: s.id, File: s.files.path(loc.file), Offset: loc.offset, Reason: "transaction lies beyond the end"}
+	}
+	field, err := s.files.read(loc.file, loc.offset, loc.offset+int64(loc.length))
+	if err != nil {
+		return nil, err
+	}
+	return txOfField(field)
+}
+
+func (s *Store) envelope(key []byte) (*common.Envelope, error) {
+	raw, err := s.txBytes(key)
+	if err != nil {
+		return nil, err
+	}
+	env := &common.Envelope{}
+	if err := proto.Unmarshal(raw, env); err != nil {
+		return nil, fmt.Errorf("error unmarshaling Envelope: %w", err)
+	}
+	return env, nil
+}
+
+// ValidationCode is the final code of the first transaction of that id.
+func (s *Store) ValidationCode(txid string) (peer.TxValidationCode, error) {
+	if err := s.needFullIndex(); err != nil {
+		return 0, err
+	}
+	v, err := s.lookup(txKey(nil, prefixCode, txid))
+	if err != nil {
+		return 0, err
+	}
+	if len(v) != 1 {
+		return 0, fmt.Errorf("validation code of [%s]: %w", txid, errMalformed)
+	}
+	return peer.TxValidationCode(v[0]), nil
+}
+
+// HasTx tells whether a transaction of that id is in the chain, valid or not.
+// That it is not is remembered for the Write that will ask again.
+func (s *Store) HasTx(txid string) (bool, error) {
+	if err := s.needFullIndex(); err != nil {
+		return false, err
+	}
+	if s.absent.known(txid) {
+		return false, nil
+	}
+	epoch := s.absent.now()
+	var buf [128]byte
+	has, err := s.index.Has(txKey(buf[:], prefixTx, txid))
+	if err != nil {
+		return false, fmt.Errorf("read block index: %w", err)
+	}
+	if !has {
+		s.absent.note(txid, epoch)
+	}
+	return has, nil
+}
+
+// Bounds of the marshalled blocks kept near the tip.
+const (
+	maxRecent      = 32
+	maxRecentBytes = 16 << 20
+)
+
+// rawCache keeps marshalled blocks in the order in which they came.
+type rawCache struct {
+	mu    sync.Mutex // guards the fields
+	raw   map[uint64][]byte
+	order []uint64
+	bytes int
+}
+
+func newRawCache() *rawCache { return &rawCache{raw: map[uint64][]byte{}} }
+
+func (c *rawCache) get(n uint64) []byte {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.raw[n]
+}
+
+func (c *rawCache) put(n uint64, raw []byte) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.raw[n] != nil || len(raw) > maxRecentBytes {
+		return
+	}
+	c.raw[n] = raw
+	c.order = append(c.order, n)
+	c.bytes += len(raw)
+	for c.bytes > maxRecentBytes || len(c.order) > maxRecent {
+		old := c.order[0]
+		c.order = c.order[1:]
+		c.bytes -= len(c.raw[old])
+		delete(c.raw, old)
+	}
+}
