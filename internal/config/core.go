@@ -145,7 +145,7 @@ type Metrics struct {
 func LoadCore() (*Core, error) {
 	f, err := load("core", "CORE")
 	if errors.Is(err, ErrNotFound) {
-		return nil, errors.New("Could not find config file. Please make sure that FABRIC_CFG_PATH is set to a path which contains core.yaml") //nolint:staticcheck // text of the reference
+		return nil, errors.New("Could not find config file. Please make sure that FABRIC_CFG_PATH is set to a path which contains core.yaml")
 	}
 	if err != nil {
 		if strings.HasPrefix(err.Error(), pathVariable) {

@@ -69,7 +69,7 @@ const (
 func Parse(text []byte) (*Network, error) {
 	n := &Network{}
 	if err := yaml.Unmarshal(text, n); err != nil {
-		return nil, fmt.Errorf("Error Unmarshaling YAML: %w", err) //nolint:staticcheck // text of the reference
+		return nil, fmt.Errorf("Error Unmarshaling YAML: %w", err)
 	}
 	return n, nil
 }
@@ -77,11 +77,11 @@ func Parse(text []byte) (*Network, error) {
 func expand(text string, data any) (string, error) {
 	t, err := template.New("parse").Parse(text)
 	if err != nil {
-		return "", fmt.Errorf("Error parsing template: %w", err) //nolint:staticcheck // text of the reference
+		return "", fmt.Errorf("Error parsing template: %w", err)
 	}
 	var out bytes.Buffer
 	if err := t.Execute(&out, data); err != nil {
-		return "", fmt.Errorf("Error executing template: %w", err) //nolint:staticcheck // text of the reference
+		return "", fmt.Errorf("Error executing template: %w", err)
 	}
 	return out.String(), nil
 }

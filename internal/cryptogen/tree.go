@@ -64,7 +64,7 @@ func eachOrg(n *Network, dir string, do func(*org) error) error {
 	run := func(k kind, specs []Org) error {
 		for i := range specs {
 			if err := specs[i].resolve(k.name); err != nil {
-				return &ConfigError{fmt.Errorf("Error processing %s configuration: %w", k.name, err)} //nolint:staticcheck // text of the reference
+				return &ConfigError{fmt.Errorf("Error processing %s configuration: %w", k.name, err)}
 			}
 			if err := do(&org{Org: specs[i], kind: k, base: filepath.Join(dir, k.orgs, specs[i].Domain)}); err != nil {
 				return err
@@ -94,7 +94,7 @@ func (o *org) announce(out io.Writer) {
 }
 
 func (o *org) failed(what string, err error) error {
-	return fmt.Errorf("Error generating %s for org %s:\n%w", what, o.Domain, err) //nolint:staticcheck // text of the reference
+	return fmt.Errorf("Error generating %s for org %s:\n%w", what, o.Domain, err)
 }
 
 func (o *org) path(parts ...string) string {
@@ -122,7 +122,7 @@ func (o *org) generate() error {
 	}
 	if !o.EnableNodeOUs {
 		if err := o.copyAdmin(o.path("msp", "admincerts")); err != nil {
-			return fmt.Errorf("Error copying admin cert for org %s:\n%w", o.Domain, err) //nolint:staticcheck // text of the reference
+			return fmt.Errorf("Error copying admin cert for org %s:\n%w", o.Domain, err)
 		}
 	}
 	return o.nodes()
@@ -173,7 +173,7 @@ func (o *org) nodes() error {
 			continue
 		}
 		if err := o.adoptAdmin(filepath.Join(e.dir, "msp", "admincerts")); err != nil {
-			return fmt.Errorf("Error copying admin cert for org %s %s %s:\n%w", o.Domain, o.kind.name, n.CommonName, err) //nolint:staticcheck // text of the reference
+			return fmt.Errorf("Error copying admin cert for org %s %s %s:\n%w", o.Domain, o.kind.name, n.CommonName, err)
 		}
 	}
 	return nil

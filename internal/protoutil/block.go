@@ -160,7 +160,7 @@ func Metadata(b *common.Block, slot common.BlockMetadataIndex) (*common.Metadata
 // LastConfigIndex is the number of the last config block, as recorded in the
 // LAST_CONFIG slot of a block.
 func LastConfigIndex(b *common.Block) (uint64, error) {
-	md, err := Metadata(b, common.BlockMetadataIndex_LAST_CONFIG) //nolint:staticcheck // the 1.4 wire format
+	md, err := Metadata(b, common.BlockMetadataIndex_LAST_CONFIG)
 	if err != nil {
 		return 0, err
 	}
