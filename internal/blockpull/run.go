@@ -28,7 +28,8 @@ type session struct {
 	elapsed  time.Duration // waited since then
 	statuses int           // statuses since the last block
 	wrong    int           // BAD_REQUEST and FORBIDDEN among the latest of them, in a row
-	bad      int           // refused blocks since the last accepted one
+	bad      int           // times that block badNext has been refused
+	badNext  uint64
 	nextWait time.Duration
 }
 
@@ -93,7 +94,7 @@ func (p *Puller) once(ctx context.Context, s *session) error {
 			if err := p.block(sctx, t.Block); err != nil {
 				return p.failed(ctx, s, cause(sctx, err))
 			}
-			s.statuses, s.wrong, s.bad = 0, 0, 0
+			s.statuses, s.wrong = 0, 0
 		default:
 			return p.failed(ctx, s, fmt.Errorf("received unknown message type %T", t))
 		}
@@ -116,6 +117,9 @@ func (p *Puller) failed(ctx context.Context, s *session, err error) error {
 	var bad *badBlockError
 	if errors.As(err, &bad) {
 		p.blog.Errorf("[%s] Error verifying block: %v", p.cfg.ChannelID, bad.err)
+		if next := p.cfg.Sink.Next(); next != s.badNext {
+			s.bad, s.badNext = 0, next
+		}
 		s.nextWait = doubled(firstStatus, s.bad, maxStatusWait)
 		s.bad++
 		return nil
@@ -166,7 +170,10 @@ func (p *Puller) block(ctx context.Context, b *common.Block) error {
 	if b.GetHeader() == nil {
 		return &badBlockError{fmt.Errorf("Invalid Block on channel [%s]. Header must be different from nil.", p.cfg.ChannelID)}
 	}
-	if n := b.Header.Number; n != want {
+	switch n := b.Header.Number; {
+	case n < want: // somebody else brought it meanwhile
+		return nil
+	case n > want:
 		return &badBlockError{fmt.Errorf("expected block [%d] but received block [%d]", want, n)}
 	}
 	return p.cfg.Sink.Accept(ctx, b)
