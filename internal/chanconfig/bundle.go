@@ -16,8 +16,8 @@ import (
 type Options struct {
 	// Log receives warnings about unusual configurations; nil drops them.
 	Log *flog.Logger
-	// MSPManager are options for the MSP manager that the Bundle makes.
-	MSPManager []msp.ManagerOption
+	// MSPManager are options for the caches of the channel's MSPs.
+	MSPManager []msp.CacheOption
 }
 
 // Bundle is one configuration of one channel. It is immutable: neither the
@@ -65,7 +65,6 @@ func NewBundle(channelID string, cfg *common.Config, opts Options) (*Bundle, err
 	if err != nil {
 		return nil, fmt.Errorf("initializing configtx manager failed: error converting config to map: %w", err)
 	}
-	b.warnMissingPolicies()
 	return b, nil
 }
 
@@ -175,19 +174,4 @@ func (b *Bundle) CheckOrderer() error {
 		return fmt.Errorf("config requires unsupported channel capabilities: %w", err)
 	}
 	return nil
-}
-
-func (b *Bundle) warnMissingPolicies() {
-	names := []string{PolicyChannelReaders, PolicyChannelWriters, PolicyChannelAdmins}
-	if b.application != nil {
-		names = append(names, PolicyApplicationReaders, PolicyApplicationWriters, PolicyApplicationAdmins)
-	}
-	if b.orderer != nil {
-		names = append(names, PolicyBlockValidation, PolicyOrdererAdmins, PolicyOrdererWriters, PolicyOrdererReaders)
-	}
-	for _, name := range names {
-		if _, ok := b.policies.Policy(name); !ok {
-			b.opts.Log.Warningf("Current configuration has no policy '%s', this will likely cause problems in production systems", name)
-		}
-	}
 }

@@ -17,6 +17,7 @@ import (
 	"github.com/hyperledger/fabric-protos-go-apiv2/peer"
 	"google.golang.org/protobuf/proto"
 
+	"github.com/heddle-ledger/heddle/internal/flog"
 	"github.com/heddle-ledger/heddle/internal/protoutil"
 	"github.com/heddle-ledger/heddle/msp"
 	"github.com/heddle-ledger/heddle/msp/x509msp"
@@ -104,7 +105,7 @@ func (b *Bundle) loadGroups() error {
 func (b *Bundle) loadSubGroups() error {
 	l := &groupLoader{
 		bundle: b,
-		msps:   newMSPSet(b.channel.Capabilities.MSPVersion()),
+		msps:   newMSPSet(b.channel.Capabilities.MSPVersion(), b.opts.Log),
 	}
 	groups := b.config.ChannelGroup.Groups
 	for _, name := range sortedKeys(groups) {
@@ -320,30 +321,27 @@ func validBroker(broker string) bool {
 // same MSP, but only with the same definition.
 type mspSet struct {
 	version      msp.Version
+	log          *flog.Logger
 	byID         map[string]msp.MSP
 	byDefinition map[string]msp.MSP // marshalled MSPConfig -> MSP
 }
 
-func newMSPSet(version msp.Version) mspSet {
-	return mspSet{version: version, byID: make(map[string]msp.MSP), byDefinition: make(map[string]msp.MSP)}
+func newMSPSet(version msp.Version, log *flog.Logger) mspSet {
+	return mspSet{version: version, log: log, byID: make(map[string]msp.MSP), byDefinition: make(map[string]msp.MSP)}
 }
 
 func (s *mspSet) add(conf *mspproto.MSPConfig) (msp.MSP, error) {
-	switch conf.Type {
-	case msp.TypeX509:
-	case msp.TypeIdemix:
-		return nil, errors.New("Setup error: msp type 1 (idemix) is not supported by this version")
-	default:
-		return nil, fmt.Errorf("Setup error: unsupported msp type %d", conf.Type)
-	}
 	// Setting up an MSP is the most expensive part of loading a configuration,
 	// so an equal definition is not set up twice.
 	definition := string(protoutil.Marshal(conf))
 	if p, ok := s.byDefinition[definition]; ok {
 		return p, nil
 	}
-	p, err := x509msp.New(conf, s.version)
-	if err != nil {
+	p, err := x509msp.New(conf, s.version, x509msp.WithLogger(s.log))
+	switch {
+	case err != nil && conf.Type != msp.TypeX509:
+		return nil, err // this node does not know such MSPs
+	case err != nil:
 		return nil, fmt.Errorf("setting up the MSP manager failed: %w", err)
 	}
 	if _, ok := s.byID[p.ID()]; ok {
