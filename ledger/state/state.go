@@ -87,8 +87,9 @@ type Query struct {
 type Iterator interface {
 	// Next returns nil, nil at the end.
 	Next() (*KV, error)
-	// Bookmark is where a paged scan or query goes on, valid once Next has
-	// returned nil.
+	// Bookmark ends the iteration and tells where a paged scan or query goes
+	// on after the results read so far; empty at the end of the range (some
+	// databases return the end key).
 	Bookmark() string
 	Close()
 }

@@ -253,26 +253,22 @@ type iterator struct {
 	bookmark string
 }
 
-// Next implements state.Iterator. At the end of a page it looks at one key more
-// to know where the next page begins.
+// Next implements state.Iterator.
 func (i *iterator) Next() (*state.KV, error) {
 	if i.it == nil {
 		return nil, nil
 	}
+	if i.paged && i.left == 0 {
+		i.Bookmark()
+		return nil, nil
+	}
+	i.left--
 	if !i.it.Next() {
 		err := i.it.Err()
 		i.Close()
 		return nil, err
 	}
 	key := string(i.it.Key()[i.skip:])
-	if i.paged {
-		if i.left == 0 {
-			i.bookmark = key
-			i.Close()
-			return nil, nil
-		}
-		i.left--
-	}
 	v, err := decodeValue(append([]byte(nil), i.it.Value()...))
 	if err != nil {
 		return nil, fmt.Errorf("state value of %q: %w", key, err)
@@ -280,8 +276,16 @@ func (i *iterator) Next() (*state.KV, error) {
 	return &state.KV{Key: key, Value: v}, nil
 }
 
-// Bookmark implements state.Iterator.
-func (i *iterator) Bookmark() string { return i.bookmark }
+// Bookmark implements state.Iterator: the key after the last one read.
+func (i *iterator) Bookmark() string {
+	if i.it != nil {
+		if i.it.Next() {
+			i.bookmark = string(i.it.Key()[i.skip:])
+		}
+		i.Close()
+	}
+	return i.bookmark
+}
 
 // Close implements state.Iterator.
 func (i *iterator) Close() {

@@ -1,0 +1,222 @@
+package ledger
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/hyperledger/fabric-protos-go-apiv2/common"
+
+	"github.com/heddle-ledger/heddle/internal/protoutil"
+	"github.com/heddle-ledger/heddle/ledger/mvcc"
+	"github.com/heddle-ledger/heddle/ledger/state"
+)
+
+// Crash points of Commit, in the order in which they are passed; those of the
+// stores lie between them.
+const (
+	PointBeforeSideEffects = "ledger/before-config-history"
+	PointBeforePrepare     = "ledger/before-private-prepare"
+	PointAfterPrepare      = "ledger/after-private-prepare"
+	PointAfterBlock        = "ledger/after-block"
+	PointAfterPrivate      = "ledger/after-private-commit"
+	PointAfterBookkeeping  = "ledger/after-bookkeeping"
+	PointAfterState        = "ledger/after-state"
+	PointAfterPurge        = "ledger/after-schedule-purge"
+	PointAfterHistory      = "ledger/after-history"
+)
+
+// FailedError is returned when stores were left behind the block file; they are
+// repaired when the ledger is opened again, so the process has to stop.
+type FailedError struct {
+	Channel string
+	Block   uint64
+	Err     error
+}
+
+func (e *FailedError) Error() string {
+	return fmt.Sprintf("channel [%s]: block [%d] is stored, but its changes are not: %v", e.Channel, e.Block, e.Err)
+}
+
+func (e *FailedError) Unwrap() error { return e.Err }
+
+// Commit takes the next block, whose transactions carry the codes of earlier
+// validation, through all stores (LEDGER §15). It may run while the following
+// block is being validated.
+func (l *Ledger) Commit(b *protoutil.Block) error { return l.CommitWithPrivateData(b, nil) }
+
+// CommitWithPrivateData is Commit with the private data that were collected for
+// the block. They are ignored if the private store covers the block already.
+//
+// After an error other than *FailedError nothing of the block is durable but
+// config history, which is harmless, and possibly the private store's part,
+// which the next attempt finds.
+func (l *Ledger) CommitWithPrivateData(b *protoutil.Block, private *PrivateData) error {
+	l.commitMu.Lock()
+	defer l.commitMu.Unlock()
+	if reason := l.stopReason(); reason != nil {
+		return reason
+	}
+	c := &commit{l: l, block: b, number: b.Number(), private: private, begun: time.Now()}
+	if want := l.blocks.Height(); c.number != want {
+		return fmt.Errorf("block number should have been %d but was %d", want, c.number)
+	}
+	if err := c.decide(); err != nil {
+		return err
+	}
+	if err := c.storeBlock(); err != nil {
+		if l.blocks.Height() > c.number {
+			return c.fail(err)
+		}
+		return err
+	}
+	if err := c.applyState(); err != nil {
+		return c.fail(err)
+	}
+	l.publish(c.number + 1)
+	c.report()
+	return nil
+}
+
+// commit is one block on its way through the stores.
+type commit struct {
+	l       *Ledger
+	block   *protoutil.Block
+	number  uint64
+	private *PrivateData
+
+	result  *mvcc.Result
+	covered bool         // the private store has the block already
+	marker  chan error   // of a Prepare under way
+	books   *bookkeeping // what goes into the bookkeeper
+	replay  bool         // the block is in the block file already
+
+	begun                      time.Time
+	decided, stored, committed time.Time
+}
+
+func (c *commit) fail(err error) error {
+	failed := &FailedError{Channel: c.l.id, Block: c.number, Err: err}
+	c.l.stop(failed)
+	return failed
+}
+
+// decide makes everything up to the point where the block becomes durable: codes,
+// updates, config history, commit hash (LEDGER §15 steps 1-3).
+func (c *commit) decide() error {
+	l := c.l
+	if err := c.beginPrivate(); err != nil {
+		return err
+	}
+	err := c.judge()
+	if perr := c.awaitMarker(); err == nil {
+		err = perr
+	}
+	if err != nil {
+		return err
+	}
+	setFlags(c.block.Proto(), c.result.Flags)
+	if c.number == 1 || c.number > 1 && l.commitHash != nil {
+		l.nextHash = c.result.Updates.CommitHash(c.result.Flags, l.commitHash)
+		setMetadata(c.block.Proto(), protoutil.CommitHashSlot, protoutil.Marshal(&common.Metadata{Value: l.nextHash}))
+	} else {
+		l.nextHash = nil
+	}
+	c.decided = time.Now()
+	return nil
+}
+
+func (c *commit) judge() error {
+	l := c.l
+	var err error
+	if c.replay {
+		c.result, err = l.validator.Replay(c.block, c.block.Flags())
+	} else {
+		c.result, err = l.validator.Validate(c.block, c.block.Flags())
+	}
+	if err != nil {
+		return err
+	}
+	if err := l.validator.ApplyPrivate(c.result, c.number, c.private.sets()); err != nil {
+		return err
+	}
+	return c.listen()
+}
+
+// storeBlock makes the block durable (LEDGER §15 step 4).
+func (c *commit) storeBlock() error {
+	l := c.l
+	if err := c.preparePrivate(); err != nil {
+		return err
+	}
+	if err := l.points.Hit(PointAfterPrepare); err != nil {
+		return err
+	}
+	if err := l.blocks.Write(c.block); err != nil {
+		return err
+	}
+	l.commitHash = l.nextHash
+	if err := l.points.Hit(PointAfterBlock); err != nil {
+		return err
+	}
+	if err := c.commitPrivate(); err != nil {
+		return err
+	}
+	c.stored = time.Now()
+	return l.points.Hit(PointAfterPrivate)
+}
+
+// applyState brings state and history up to the block (LEDGER §15 steps 5 and
+// 6).
+func (c *commit) applyState() error {
+	l := c.l
+	historyDone := make(chan error, 1)
+	go func() { historyDone <- c.writeHistory() }()
+	err := c.writeState()
+	if herr := <-historyDone; err == nil {
+		err = herr
+	}
+	c.committed = time.Now()
+	if err != nil {
+		return err
+	}
+	return l.points.Hit(PointAfterHistory)
+}
+
+func (c *commit) writeState() error {
+	l := c.l
+	if err := c.planBookkeeping(); err != nil {
+		return err
+	}
+	if err := c.books.write(); err != nil {
+		return err
+	}
+	if err := l.points.Hit(PointAfterBookkeeping); err != nil {
+		return err
+	}
+	// Processed schedule entries go only once the state is durable (LEDGER
+	// §15.3 d).
+	savepoint := state.Version{Block: c.number, Tx: uint64(c.block.Len()) - 1}
+	if err := l.state.Apply(c.result.Updates.Batch, &savepoint, c.books.purges()); err != nil {
+		return err
+	}
+	if err := l.points.Hit(PointAfterState); err != nil {
+		return err
+	}
+	if err := c.books.finish(); err != nil {
+		return err
+	}
+	return l.points.Hit(PointAfterPurge)
+}
+
+// report writes the reference's log line and the metrics.
+func (c *commit) report() {
+	l := c.l
+	end := time.Now()
+	l.log.Infof("[%s] Committed block [%d] with %d transaction(s) in %dms (state_validation=%dms block_and_pvtdata_commit=%dms state_commit=%dms) commitHash=[%x]",
+		l.id, c.number, c.block.Len(), millis(end.Sub(c.begun)), millis(c.decided.Sub(c.begun)),
+		millis(c.stored.Sub(c.decided)), millis(c.committed.Sub(c.stored)), l.commitHash)
+	l.metrics.processing.Observe(end.Sub(c.begun).Seconds())
+	l.metrics.storage.Observe(c.stored.Sub(c.decided).Seconds())
+	l.metrics.state.Observe(c.committed.Sub(c.stored).Seconds())
+	l.metrics.count(c.block, c.result.Flags)
+}

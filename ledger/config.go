@@ -1,0 +1,53 @@
+package ledger
+
+import (
+	"github.com/hyperledger/fabric-protos-go-apiv2/peer"
+
+	"github.com/heddle-ledger/heddle/internal/failpoint"
+	"github.com/heddle-ledger/heddle/internal/flog"
+	"github.com/heddle-ledger/heddle/internal/metrics"
+	"github.com/heddle-ledger/heddle/internal/vfs"
+	"github.com/heddle-ledger/heddle/ledger/state"
+)
+
+// Config says where a Provider keeps its ledgers and what it needs from above
+// (LEDGER §20).
+type Config struct {
+	Dir string // the peer's ledgersData directory
+	FS  vfs.FS // nil means the machine's file system
+
+	// OpenState opens the world state; nil selects goleveldb in Dir.
+	OpenState func() (state.Provider, error)
+
+	History             bool   // ledger.history.enableHistoryDatabase
+	PurgeInterval       uint64 // ledger.pvtdataStore.purgeInterval; 0 means 100
+	CollElgBatchSize    int    // ledger.pvtdataStore.collElgProcMaxDbBatchSize; 0 means 5000
+	CollElgBatchesEvery int    // ledger.pvtdataStore.collElgProcDbBatchesInterval in ms; 0 means 1000
+
+	// Membership tells whether this peer's organisation belongs to a
+	// collection (LEDGER §8.7); nil means to none.
+	Membership Membership
+
+	Log     *flog.Logger
+	Metrics metrics.Provider
+	Points  *failpoint.Points // crash points of tests
+}
+
+// Membership tells whether this peer's organisation is a member of a collection
+// with the given policy.
+type Membership func(channelID string, policy *peer.CollectionPolicyConfig) (bool, error)
+
+func (c *Config) fill() {
+	if c.FS == nil {
+		c.FS = vfs.OS()
+	}
+	if c.Log == nil {
+		c.Log = flog.Nop()
+	}
+	if c.Metrics == nil {
+		c.Metrics = metrics.Disabled()
+	}
+	if c.Membership == nil {
+		c.Membership = func(string, *peer.CollectionPolicyConfig) (bool, error) { return false, nil }
+	}
+}

@@ -1,0 +1,126 @@
+package ledger
+
+import (
+	"fmt"
+	"sync"
+
+	"github.com/hyperledger/fabric-protos-go-apiv2/common"
+	"google.golang.org/protobuf/proto"
+
+	"github.com/heddle-ledger/heddle/internal/failpoint"
+	"github.com/heddle-ledger/heddle/internal/flog"
+	"github.com/heddle-ledger/heddle/internal/protoutil"
+	"github.com/heddle-ledger/heddle/ledger/blockfile"
+	"github.com/heddle-ledger/heddle/ledger/mvcc"
+	"github.com/heddle-ledger/heddle/ledger/state"
+)
+
+// Ledger is one channel's ledger. Its methods are safe for concurrent use;
+// commits are made one at a time.
+type Ledger struct {
+	id         string
+	log        *flog.Logger
+	points     *failpoint.Points
+	metrics    *ledgerMetrics
+	membership Membership
+
+	blocks *blockfile.Store
+	state  state.DB
+
+	// commitMu serialises commits; it guards the fields of this group.
+	commitMu   sync.Mutex
+	validator  mvcc.Validator
+	commitHash []byte // of the last block, nil if it had none
+	nextHash   []byte // of the block being committed
+
+	mu      sync.Mutex    // guards what follows
+	height  uint64        // blocks committed in all stores
+	wake    chan struct{} // closed when height moves or the ledger stops
+	stopped error         // why nothing will be committed any more
+}
+
+// publish shows a committed block to everybody who waits.
+func (l *Ledger) publish(height uint64) {
+	l.mu.Lock()
+	l.height = height
+	close(l.wake)
+	l.wake = make(chan struct{})
+	l.mu.Unlock()
+	l.blocks.Publish()
+}
+
+// stop ends all commits; the first reason stays.
+func (l *Ledger) stop(reason error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.stopped == nil {
+		l.stopped = reason
+		close(l.wake)
+		l.wake = make(chan struct{})
+	}
+}
+
+func (l *Ledger) stopReason() error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.stopped
+}
+
+// close ends commits and waits for one that is under way. The stores belong to
+// the Provider.
+func (l *Ledger) close() {
+	l.stop(ErrClosed)
+	l.commitMu.Lock()
+	defer l.commitMu.Unlock()
+}
+
+// NewQueryExecutor returns an executor over the last committed state. It must
+// be ended with Done.
+func (l *Ledger) NewQueryExecutor() (*QueryExecutor, error) {
+	snap, err := l.state.Snapshot()
+	if err != nil {
+		return nil, err
+	}
+	return newQueryExecutor(snap, l.metadataUsed), nil
+}
+
+// NewSimulator returns a simulator for a transaction over the last committed
+// state. It must be ended with Done.
+func (l *Ledger) NewSimulator(txid string) (*Simulator, error) {
+	snap, err := l.state.Snapshot()
+	if err != nil {
+		return nil, err
+	}
+	return newSimulator(txid, snap, l.metadataUsed, l.state.CheckWrite), nil
+}
+
+// ChannelConfig returns the channel's current configuration as the state has it
+// (LEDGER §4.3), nil if the state has none.
+func (l *Ledger) ChannelConfig() (*common.Config, error) {
+	v, err := l.state.Get("", mvcc.ConfigKey)
+	if err != nil || v == nil {
+		return nil, err
+	}
+	cfg := &common.Config{}
+	if err := unmarshal(v.Value, cfg); err != nil {
+		return nil, err
+	}
+	return cfg, nil
+}
+
+// lastCommitHash is the commit hash in a block's metadata, nil if it has none
+// (LEDGER §13.4).
+func lastCommitHash(b *common.Block) ([]byte, error) {
+	slots := b.GetMetadata().GetMetadata()
+	if len(slots) <= protoutil.CommitHashSlot {
+		return nil, nil
+	}
+	m := &common.Metadata{}
+	if err := proto.Unmarshal(slots[protoutil.CommitHashSlot], m); err != nil {
+		return nil, fmt.Errorf("commit hash of block [%d]: %w", b.GetHeader().GetNumber(), err)
+	}
+	if len(m.Value) == 0 {
+		return nil, nil
+	}
+	return m.Value, nil
+}

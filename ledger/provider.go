@@ -1,0 +1,327 @@
+// Package ledger is the peer's ledger: per channel a chain of blocks, the world
+// state they lead to, its history and the private data beside it (LEDGER).
+//
+// A Provider owns the directory tree with all its databases; a Ledger owns one
+// channel's part. Simulators and query executors read a snapshot and hold up
+// nothing; Commit takes a validated block through version checks, block file,
+// private data, state and history in the order of LEDGER §15, and opening a
+// ledger brings stores level that a crash left behind (LEDGER §17). Background
+// goroutines belong to the stores and end with Close. It may be imported by
+// peer/**; consumers that must not import it use its unnamed iterator types.
+package ledger
+
+import (
+	"errors"
+	"fmt"
+	"path"
+	"sync"
+	"syscall"
+
+	"github.com/hyperledger/fabric-protos-go-apiv2/common"
+	"google.golang.org/protobuf/proto"
+
+	"github.com/heddle-ledger/heddle/internal/protoutil"
+	"github.com/heddle-ledger/heddle/internal/vfs"
+	"github.com/heddle-ledger/heddle/ledger/blockfile"
+	"github.com/heddle-ledger/heddle/ledger/kv"
+	"github.com/heddle-ledger/heddle/ledger/state"
+	"github.com/heddle-ledger/heddle/ledger/state/leveldb"
+)
+
+// Directories below Config.Dir (LEDGER §2).
+const (
+	dirLock     = "fileLock"
+	dirProvider = "ledgerProvider"
+	dirChains   = "chains"
+	dirState    = "stateLeveldb"
+)
+
+// Keys of the ledgerProvider database (LEDGER §2.3).
+const (
+	keyLedgerPrefix      = "l"
+	keyUnderConstruction = "underConstructionLedgerKey"
+)
+
+// Crash points of Create.
+const (
+	PointAfterConstructionFlag = "ledger/after-construction-flag"
+	PointAfterGenesisCommit    = "ledger/after-genesis-commit"
+)
+
+// ConstructionError stops the process: the flag of a channel being created is
+// set although the channel has grown (LEDGER §2.3).
+type ConstructionError struct {
+	Channel string
+	Height  uint64
+}
+
+func (e *ConstructionError) Error() string {
+	return fmt.Sprintf("data inconsistency: under construction flag is set for ledger [%s] while the height of the blockchain is [%d]", e.Channel, e.Height)
+}
+
+// Provider opens the ledgers of a peer.
+type Provider struct {
+	cfg     Config
+	metrics *providerMetrics
+
+	lock, ids *kv.Database
+	list      *kv.Store
+	blocks    *blockfile.Provider
+	state     state.Provider
+	sides     *sideStores
+
+	mu     sync.Mutex // guards what follows, and the creation of ledgers
+	open   map[string]*Ledger
+	closed bool
+}
+
+// OpenProvider opens the databases and finishes the creation of a channel that
+// was cut short. No channel is opened yet.
+func OpenProvider(cfg Config) (*Provider, error) {
+	cfg.fill()
+	p := &Provider{cfg: cfg, metrics: newProviderMetrics(cfg.Metrics), open: map[string]*Ledger{}}
+	if err := p.openStores(); err != nil {
+		return nil, errors.Join(err, p.closeStores())
+	}
+	if err := p.finishConstruction(); err != nil {
+		return nil, errors.Join(err, p.Close())
+	}
+	return p, nil
+}
+
+// Lock takes the lock that keeps a peer and the offline commands on one
+// directory apart (LEDGER §2.4). A taken lock gives the reference's text.
+func Lock(dir string, fs vfs.FS) (*kv.Database, error) {
+	name := path.Join(dir, dirLock)
+	db, err := kv.Open(kv.Config{Dir: name, FS: fs})
+	if errors.Is(err, syscall.EAGAIN) || errors.Is(err, vfs.ErrLocked) {
+		return nil, fmt.Errorf("as another peer node command is executing, wait for that command to complete its execution or terminate it before retrying: lock is already acquired on file %s", name)
+	}
+	return db, err
+}
+
+func (p *Provider) openStores() error {
+	var err error
+	if p.lock, err = Lock(p.cfg.Dir, p.cfg.FS); err != nil {
+		return err
+	}
+	if p.ids, err = kv.Open(kv.Config{Dir: path.Join(p.cfg.Dir, dirProvider), FS: p.cfg.FS}); err != nil {
+		return err
+	}
+	p.list = p.ids.Raw()
+	p.blocks, err = blockfile.OpenProvider(blockfile.Config{
+		Dir: path.Join(p.cfg.Dir, dirChains), FS: p.cfg.FS, Index: blockfile.IndexAll,
+		Log: p.cfg.Log, Metrics: p.cfg.Metrics, Points: p.cfg.Points,
+	})
+	if err != nil {
+		return err
+	}
+	if p.cfg.OpenState != nil {
+		p.state, err = p.cfg.OpenState()
+	} else {
+		p.state, err = leveldb.OpenProvider(leveldb.Config{Dir: path.Join(p.cfg.Dir, dirState), FS: p.cfg.FS})
+	}
+	if err != nil {
+		return err
+	}
+	p.sides, err = openSideStores(&p.cfg)
+	return err
+}
+
+func (p *Provider) closeStores() error {
+	var errs []error
+	if p.blocks != nil {
+		errs = append(errs, p.blocks.Close())
+	}
+	if p.sides != nil {
+		errs = append(errs, p.sides.close())
+	}
+	if p.state != nil {
+		errs = append(errs, p.state.Close())
+	}
+	if p.ids != nil {
+		errs = append(errs, p.ids.Close())
+	}
+	if p.lock != nil {
+		errs = append(errs, p.lock.Close())
+	}
+	return errors.Join(errs...)
+}
+
+// Close ends all ledgers, waits for commits under way and closes the stores.
+// Executors must have been ended before.
+func (p *Provider) Close() error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.closed {
+		return nil
+	}
+	p.closed = true
+	for _, l := range p.open {
+		l.close()
+	}
+	return p.closeStores()
+}
+
+// List returns the channels, sorted.
+func (p *Provider) List() ([]string, error) {
+	it := p.list.Scan([]byte(keyLedgerPrefix), []byte{keyLedgerPrefix[0] + 1})
+	defer it.Close()
+	var out []string
+	for it.Next() {
+		out = append(out, string(it.Key()[len(keyLedgerPrefix):]))
+	}
+	return out, it.Err()
+}
+
+// Exists tells whether a channel was created here.
+func (p *Provider) Exists(id string) (bool, error) {
+	return p.list.Has([]byte(keyLedgerPrefix + id))
+}
+
+// Genesis returns the block that a channel was created with.
+func (p *Provider) Genesis(id string) (*common.Block, error) {
+	raw, err := p.list.Get([]byte(keyLedgerPrefix + id))
+	if err != nil {
+		return nil, err
+	}
+	if raw == nil {
+		return nil, ErrLedgerUnknown
+	}
+	b := &common.Block{}
+	if err := unmarshal(raw, b); err != nil {
+		return nil, err
+	}
+	return b, nil
+}
+
+// Open opens a channel's ledger and brings its stores level. A ledger that is
+// open already is returned as it is. See IsFatal about errors.
+func (p *Provider) Open(id string) (*Ledger, error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.closed {
+		return nil, ErrClosed
+	}
+	exists, err := p.Exists(id)
+	if err != nil {
+		return nil, err
+	}
+	if !exists {
+		return nil, ErrLedgerUnknown
+	}
+	return p.openLedger(id)
+}
+
+// openLedger needs p.mu.
+func (p *Provider) openLedger(id string) (*Ledger, error) {
+	if l := p.open[id]; l != nil {
+		return l, nil
+	}
+	l, err := p.newLedger(id)
+	if err != nil {
+		return nil, err
+	}
+	p.open[id] = l
+	return l, nil
+}
+
+// Create makes the ledger of a new channel from its genesis block, in steps
+// that OpenProvider can finish (LEDGER §2.3). An empty filter is taken to say
+// that the block is valid; the block given is not changed.
+func (p *Provider) Create(genesis *common.Block) (*Ledger, error) {
+	id, err := protoutil.ChannelIDOfBlock(genesis)
+	if err != nil {
+		return nil, err
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.closed {
+		return nil, ErrClosed
+	}
+	exists, err := p.Exists(id)
+	if err != nil {
+		return nil, err
+	}
+	if exists {
+		return nil, ErrLedgerExists
+	}
+	if err := p.list.Put([]byte(keyUnderConstruction), []byte(id), true); err != nil {
+		return nil, err
+	}
+	if err := p.cfg.Points.Hit(PointAfterConstructionFlag); err != nil {
+		return nil, err
+	}
+	l, err := p.openLedger(id)
+	if err != nil {
+		return nil, errors.Join(err, p.list.Delete([]byte(keyUnderConstruction), true))
+	}
+	b := withFilter(genesis)
+	if err := l.Commit(protoutil.ParseBlock(b)); err != nil {
+		return nil, err
+	}
+	if err := p.cfg.Points.Hit(PointAfterGenesisCommit); err != nil {
+		return nil, err
+	}
+	return l, p.finishCreation(id, b)
+}
+
+// withFilter returns the genesis block with a validation code for each of its
+// transactions; other metadata stay as they are.
+func withFilter(b *common.Block) *common.Block {
+	c := proto.Clone(b).(*common.Block)
+	if flags := protoutil.ParseBlock(c).Flags(); len(flags) == 0 {
+		setFlags(c, make([]byte, len(c.GetData().GetData())))
+	}
+	return c
+}
+
+func (p *Provider) finishCreation(id string, genesis *common.Block) error {
+	b := p.list.NewBatch()
+	b.Put([]byte(keyLedgerPrefix+id), protoutil.Marshal(genesis))
+	b.Delete([]byte(keyUnderConstruction))
+	return p.list.Write(b, true)
+}
+
+// finishConstruction completes or forgets the creation of a channel that a
+// crash interrupted.
+func (p *Provider) finishConstruction() error {
+	raw, err := p.list.Get([]byte(keyUnderConstruction))
+	if err != nil || raw == nil {
+		return err
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	id := string(raw)
+	l, err := p.openLedger(id)
+	if err != nil {
+		return fmt.Errorf("open ledger [%s] under construction: %w", id, err)
+	}
+	switch height := l.Height(); height {
+	case 0:
+		return p.list.Delete([]byte(keyUnderConstruction), true)
+	case 1:
+		genesis, err := l.BlockByNumber(0)
+		if err != nil {
+			return err
+		}
+		return p.finishCreation(id, genesis)
+	default:
+		return &ConstructionError{Channel: id, Height: height}
+	}
+}
+
+// setFlags writes the filter without padding the metadata further than needed.
+func setFlags(b *common.Block, flags []byte) {
+	setMetadata(b, int(common.BlockMetadataIndex_TRANSACTIONS_FILTER), flags)
+}
+
+func setMetadata(b *common.Block, slot int, value []byte) {
+	if b.Metadata == nil {
+		b.Metadata = &common.BlockMetadata{}
+	}
+	for len(b.Metadata.Metadata) <= slot {
+		b.Metadata.Metadata = append(b.Metadata.Metadata, []byte{})
+	}
+	b.Metadata.Metadata[slot] = value
+}

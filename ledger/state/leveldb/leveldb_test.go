@@ -1,0 +1,86 @@
+package leveldb
+
+import (
+	"encoding/hex"
+	"errors"
+	"testing"
+
+	"google.golang.org/protobuf/encoding/protowire"
+
+	"github.com/heddle-ledger/heddle/internal/vfs"
+	"github.com/heddle-ledger/heddle/ledger/state"
+	"github.com/heddle-ledger/heddle/ledger/state/statetest"
+)
+
+func TestConformance(t *testing.T) {
+	statetest.Run(t, func(t *testing.T) statetest.Open {
+		fs := vfs.NewMem()
+		return func(t *testing.T) state.Provider {
+			p, err := OpenProvider(Config{Dir: "/state", FS: fs})
+			if err != nil {
+				t.Fatal(err)
+			}
+			return p
+		}
+	})
+}
+
+func TestStoredForm(t *testing.T) {
+	for _, c := range []struct {
+		raw, value, metadata string
+		version              state.Version
+	}{
+		{"000a0301050012027631", "v1", "", state.Version{Block: 5}},           // 00, proto
+		{"0105010276", "v", "", state.Version{Block: 5, Tx: 2}},               // old: height, value
+		{"0000636667", "cfg", "", state.Version{}},                            // old, genesis
+		{"0105010a", "", "", state.Version{Block: 5, Tx: 10}},                 // old, empty value
+		{"000a02000012016b1a021200", "k", "1200", state.Version{}},            // new, 0:0
+		{"000a0401050107", "", "", state.Version{Block: 5, Tx: 7}},            // new, empty value
+		{"000a0401050107280112017a", "z", "", state.Version{Block: 5, Tx: 7}}, // unknown field
+	} {
+		raw, err := hex.DecodeString(c.raw)
+		if err != nil {
+			t.Fatal(err)
+		}
+		v, err := decodeValue(raw)
+		if err != nil {
+			t.Errorf("%s: %v", c.raw, err)
+			continue
+		}
+		if string(v.Value) != c.value || v.Value == nil || hex.EncodeToString(v.Metadata) != c.metadata || v.Version != c.version {
+			t.Errorf("%s: got %q %x %v", c.raw, v.Value, v.Metadata, v.Version)
+		}
+		if ver, err := decodeVersion(raw); err != nil || ver != c.version {
+			t.Errorf("%s: version %v, %v", c.raw, ver, err)
+		}
+	}
+	got := appendValue(nil, state.Version{Block: 5}, []byte("v1"), nil)
+	if hex.EncodeToString(got) != "000a0301050012027631" {
+		t.Errorf("encoded %x", got)
+	}
+}
+
+func TestNoRichQueries(t *testing.T) {
+	var r reader
+	if _, err := r.Query("cc", state.Query{Text: "{}"}); !errors.Is(err, state.ErrQuery) {
+		t.Error(err)
+	}
+	if _, err := r.Query("cc", state.Query{Text: "{}", Paged: true}); !errors.Is(err, state.ErrQueryPaged) {
+		t.Error(err)
+	}
+}
+
+func FuzzDecodeValue(f *testing.F) {
+	f.Add([]byte{})
+	f.Add([]byte{0})
+	f.Add(appendValue(nil, state.Version{Block: 300, Tx: 2}, []byte("value"), []byte("md")))
+	f.Add([]byte{1, 5, 1, 2, 'v'})
+	f.Add(append([]byte{0}, protowire.AppendTag(nil, 1, protowire.VarintType)...))
+	f.Fuzz(func(t *testing.T, raw []byte) {
+		v, err := decodeValue(raw)
+		ver, verr := decodeVersion(raw)
+		if err == nil && (verr != nil || ver != v.Version) {
+			t.Fatalf("value at %v, version %v, %v", v.Version, ver, verr)
+		}
+	})
+}
