@@ -1,13 +1,17 @@
-// Package policy evaluates policies over signature sets (IDENTITY-CONFIG §4).
+// Package policy evaluates policies over sets of signatures (IDENTITY-CONFIG §4): signature policies,
+// implicit meta policies, the tree of policies of a channel, and the policy language.
+//
+// Policies are immutable once made and safe for concurrent use; the package starts no goroutine and keeps
+// no other state. What is worth remembering between evaluations is remembered by the msp.Deserializer
+// behind it. Channel configuration, the peer, the orderer and the command line tools import it.
 package policy
 
 import (
-	"errors"
-	"strings"
+	"fmt"
 
 	"github.com/hyperledger/fabric-protos-go-apiv2/common"
+	"google.golang.org/protobuf/proto"
 
-	"github.com/heddle-ledger/heddle/internal/flog"
 	"github.com/heddle-ledger/heddle/msp"
 )
 
@@ -16,47 +20,122 @@ type SignedData struct{ Data, Identity, Signature []byte }
 
 // Policy judges a set of signatures.
 type Policy interface {
+	// Evaluate returns nil if the set satisfies the policy. The set must not change meanwhile.
 	Evaluate(set []SignedData) error
 }
 
-// NewSignaturePolicy compiles a signature policy (IDENTITY-CONFIG §4.2).
-func NewSignaturePolicy(env *common.SignaturePolicyEnvelope, d msp.Deserializer, log *flog.Logger) (Policy, error) {
-	return nil, errors.New("not ready")
+// rule is a policy of this package: it can be asked with the identities deserialised already, so that an
+// implicit meta policy does it once for all below.
+type rule interface {
+	Policy
+	satisfied(c *candidates) bool
 }
 
-// FromString compiles an expression of the policy language (IDENTITY-CONFIG §4.5).
-func FromString(expr string) (*common.SignaturePolicyEnvelope, error) {
-	return nil, errors.New("not ready")
+// candidates are the signatures left once those that cannot count are dropped (IDENTITY-CONFIG §4.2, 1.):
+// identities that do not deserialise, and repetitions of an identity. The first occurrence stays, even if
+// its signature is bad.
+type candidates struct {
+	list []candidate
+	// trail lists the candidates in use, the latest last.
+	trail []int32
+	// room for the usual number of signatures
+	buf      [4]candidate
+	trailBuf [4]int32
 }
 
-// ImplicitMetaFromString compiles "<ANY|ALL|MAJORITY> <name>".
-func ImplicitMetaFromString(rule string) (*common.ImplicitMetaPolicy, error) {
-	return nil, errors.New("not ready")
+type candidate struct {
+	identity msp.Identity
+	id       msp.Identifier
+	data     *SignedData
+	verdict  verdict
+	used     bool
 }
 
-// Manager is the tree of policies of a channel (IDENTITY-CONFIG §4.4).
-type Manager struct{ path string }
+// verdict is what is known of a signature.
+type verdict uint8
 
-// NewManager compiles all policies of a config tree.
-func NewManager(path string, root *common.ConfigGroup, d msp.Deserializer, log *flog.Logger) (*Manager, error) {
-	return &Manager{path: path}, nil
+const (
+	unknown verdict = iota
+	good
+	bad
+)
+
+// manySigners is where looking for repetitions turns from a scan to a map.
+const manySigners = 16
+
+func (c *candidates) fill(set []SignedData, d msp.Deserializer) {
+	c.list, c.trail = c.buf[:0], c.trailBuf[:0]
+	var seen map[msp.Identifier]bool
+	for i := range set {
+		id, err := d.DeserializeIdentity(set[i].Identity)
+		if err != nil {
+			continue
+		}
+		name := id.Identifier()
+		if seen == nil && len(c.list) >= manySigners {
+			seen = make(map[msp.Identifier]bool, len(set))
+			for j := range c.list {
+				seen[c.list[j].id] = true
+			}
+		}
+		if seen != nil && seen[name] || seen == nil && c.has(name) {
+			continue
+		}
+		if seen != nil {
+			seen[name] = true
+		}
+		c.list = append(c.list, candidate{identity: id, id: name, data: &set[i]})
+	}
 }
 
-// Policy returns the named policy; a missing one is a policy that always fails, and false.
-func (m *Manager) Policy(name string) (Policy, bool) { return missing(name), false }
-
-// Sub returns the manager of a group below.
-func (m *Manager) Sub(path ...string) (*Manager, bool) {
-	return &Manager{path: m.path + "/" + strings.Join(path, "/")}, false
+func (c *candidates) has(id msp.Identifier) bool {
+	for i := range c.list {
+		if c.list[i].id == id {
+			return true
+		}
+	}
+	return false
 }
 
-type missing string
-
-func (n missing) Evaluate([]SignedData) error {
-	return errors.New("No such policy: '" + string(n) + "'")
+// release gives back all candidates used since the trail was mark long.
+func (c *candidates) release(mark int) {
+	for _, i := range c.trail[mark:] {
+		c.list[i].used = false
+	}
+	c.trail = c.trail[:mark]
 }
 
-// EnvelopeSignedData is the signed data of an envelope.
+func (c *candidates) use(i int) {
+	c.list[i].used = true
+	c.trail = append(c.trail, int32(i))
+}
+
+// verifies checks the signature of a candidate once per evaluation.
+func (c *candidate) verifies() bool {
+	if c.verdict == unknown {
+		c.verdict = bad
+		if c.identity.Verify(c.data.Data, c.data.Signature) == nil {
+			c.verdict = good
+		}
+	}
+	return c.verdict == good
+}
+
+// EnvelopeSignedData is the one signature on an envelope: the creator's, over the payload.
 func EnvelopeSignedData(env *common.Envelope) ([]SignedData, error) {
-	return nil, errors.New("not ready")
+	if env == nil {
+		return nil, fmt.Errorf("No signatures for nil Envelope")
+	}
+	payload := &common.Payload{}
+	if err := proto.Unmarshal(env.Payload, payload); err != nil {
+		return nil, err
+	}
+	if payload.Header == nil {
+		return nil, fmt.Errorf("Missing Header")
+	}
+	header := &common.SignatureHeader{}
+	if err := proto.Unmarshal(payload.Header.SignatureHeader, header); err != nil {
+		return nil, fmt.Errorf("GetSignatureHeaderFromBytes failed, err %w", err)
+	}
+	return []SignedData{{Data: env.Payload, Identity: header.Creator, Signature: env.Signature}}, nil
 }

@@ -286,15 +286,20 @@ func template(tb TB, key *ecdsa.PrivateKey, name string, ous []string) *x509.Cer
 
 func create(tb TB, t, parent *x509.Certificate, key, signer *ecdsa.PrivateKey) *x509.Certificate {
 	tb.Helper()
-	der, err := x509.CreateCertificate(rand.Reader, t, parent, &key.PublicKey, signer)
-	if err != nil {
-		tb.Fatalf("create certificate: %s", err)
+	for {
+		der, err := x509.CreateCertificate(rand.Reader, t, parent, &key.PublicKey, signer)
+		if err != nil {
+			tb.Fatalf("create certificate: %s", err)
+		}
+		c, err := x509.ParseCertificate(der)
+		if err != nil {
+			tb.Fatalf("parse certificate: %s", err)
+		}
+		// An MSP rewrites certificates with a high S; made low here, certificates keep their bytes.
+		if _, changed, err := csp.LowS(&signer.PublicKey, c.Signature); err == nil && !changed {
+			return c
+		}
 	}
-	c, err := x509.ParseCertificate(der)
-	if err != nil {
-		tb.Fatalf("parse certificate: %s", err)
-	}
-	return c
 }
 
 func certPEM(c *x509.Certificate) []byte {
