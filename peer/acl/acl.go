@@ -78,8 +78,8 @@ type Checker struct{ cfg Config }
 // New returns a Checker.
 func New(cfg Config) *Checker { return &Checker{cfg: cfg} }
 
-// CheckProposal checks the sender of a proposal.
-func (c *Checker) CheckProposal(resource, channelID string, sp *peer.SignedProposal) error {
+// CheckACL checks the sender of a proposal.
+func (c *Checker) CheckACL(resource, channelID string, sp *peer.SignedProposal) error {
 	sd, err := signedDataOf(sp)
 	if err != nil {
 		return err

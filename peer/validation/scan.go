@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"time"
 
+	"github.com/hyperledger/fabric-protos-go-apiv2/common"
 	"github.com/hyperledger/fabric-protos-go-apiv2/ledger/rwset/kvrwset"
 
 	"github.com/heddle-ledger/heddle/internal/protoutil"
@@ -19,13 +20,12 @@ type Scan struct {
 	took  time.Duration
 	deps  *vscc.Dependencies
 
-	ids      map[string]struct{}   // transaction ids the ledger will know
-	changes  map[vscc.Key]struct{} // keys whose key-level policy may change
-	barrier  bool                  // config, or writes in lscc: later blocks must wait
-	config   bool
-	hashed   bool // writes keys of collections
-	reasons  []error
-	verdicts []judgement
+	ids     map[string]struct{}   // transaction ids the ledger will know
+	changes map[vscc.Key]struct{} // keys whose key-level policy may change
+	barrier bool                  // config, or writes in lscc: later blocks must wait
+	config  bool
+	hashed  bool // writes keys of collections
+	reasons []error
 }
 
 // Block is the scanned block.
@@ -35,12 +35,16 @@ func (s *Scan) Block() *protoutil.Block { return s.block }
 // definitions.
 func (s *Scan) IsBarrier() bool { return s.barrier }
 
+// IsConfig tells whether the block has a transaction of type CONFIG.
+func (s *Scan) IsConfig() bool { return s.config }
+
 // Reason is why transaction i was found invalid by Judge, nil if it was not.
 func (s *Scan) Reason(i int) error { return s.reasons[i] }
 
 // txScan is what one transaction contributes to a Scan.
 type txScan struct {
 	id      string
+	config  bool
 	lscc    bool
 	hashed  bool
 	params  []vscc.Key // metadata writes
@@ -57,16 +61,16 @@ func (v *Validator) Scan(ctx context.Context, b *protoutil.Block) (*Scan, error)
 		return nil, err
 	}
 	s := &Scan{
-		block: b, deps: vscc.NewDependencies(), config: b.IsConfig(),
+		block: b, deps: vscc.NewDependencies(),
 		ids: make(map[string]struct{}, n), changes: map[vscc.Key]struct{}{}, reasons: make([]error, n),
 	}
-	s.barrier = s.config
 	for i := range txs {
 		t := &txs[i]
 		if t.id != "" {
 			s.ids[t.id] = struct{}{}
 		}
-		s.barrier = s.barrier || t.lscc
+		s.config = s.config || t.config
+		s.barrier = s.barrier || t.lscc || t.config
 		s.hashed = s.hashed || t.hashed
 		for _, k := range t.params {
 			s.deps.Add(i, k)
@@ -83,6 +87,9 @@ func (v *Validator) Scan(ctx context.Context, b *protoutil.Block) (*Scan, error)
 // other transactions. It looks at raw content, before any check.
 func (t *txScan) read(tx *protoutil.Tx) {
 	t.id = tx.ID()
+	if ch, err := tx.ChannelHeader(); err == nil && ch.Type == int32(common.HeaderType_CONFIG) {
+		t.config = true
+	}
 	_, _ = tx.Extension()
 	set, err := tx.RWSet()
 	if err != nil {

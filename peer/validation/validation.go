@@ -21,6 +21,7 @@ import (
 	"github.com/hyperledger/fabric-protos-go-apiv2/common"
 	"github.com/hyperledger/fabric-protos-go-apiv2/peer"
 
+	"github.com/heddle-ledger/heddle/internal/chanconfig"
 	"github.com/heddle-ledger/heddle/internal/flog"
 	"github.com/heddle-ledger/heddle/msp"
 	"github.com/heddle-ledger/heddle/peer/validation/vscc"
@@ -66,6 +67,39 @@ type ChannelConfig struct {
 	Members []string
 	// CheckConfig holds a config transaction to IDENTITY-CONFIG §6.5.
 	CheckConfig func(*common.ConfigEnvelope) error
+}
+
+// RulesOf are the rules that a channel's application capabilities switch on.
+func RulesOf(caps chanconfig.ApplicationCapabilities) vscc.Rules {
+	return vscc.Rules{
+		ForbidDuplicateTxID: caps.ForbidDuplicateTxIDInBlock(),
+		PrivateData:         caps.PrivateChannelData(),
+		CollectionUpgrade:   caps.CollectionUpgrade(),
+		V1_1:                caps.V1_1Validation(),
+		V1_2:                caps.V1_2Validation(),
+		V1_3:                caps.V1_3Validation(),
+		KeyLevel:            caps.KeyLevelEndorsement(),
+	}
+}
+
+// ConfigOf makes the ChannelConfig of a Bundle. Identities finds the MSPs of
+// other channels.
+func ConfigOf(b *chanconfig.Bundle, identities func(channelID string) (msp.Deserializer, bool)) *ChannelConfig {
+	c := &ChannelConfig{
+		Identities: identities,
+		MSPs:       b.MSPManager(),
+		CheckConfig: func(env *common.ConfigEnvelope) error {
+			_, err := b.Next(env)
+			return err
+		},
+	}
+	if app, ok := b.Application(); ok {
+		c.Rules = RulesOf(app.Capabilities)
+		for _, org := range app.Orgs {
+			c.Members = append(c.Members, org.MSPID)
+		}
+	}
+	return c
 }
 
 // State is the committed state before a block.

@@ -22,7 +22,7 @@ import (
 
 // Access checks the caller; *acl.Checker is one.
 type Access interface {
-	CheckProposal(resource, channelID string, sp *peer.SignedProposal) error
+	CheckACL(resource, channelID string, sp *peer.SignedProposal) error
 	CheckLocal(role string, sp *peer.SignedProposal) error
 }
 
@@ -118,7 +118,7 @@ func (c *CSCC) join(inv *support.Invocation) ([]byte, error) {
 // withAccess runs a function on the channel named by the first argument.
 func (c *CSCC) withAccess(inv *support.Invocation, resource string, f func(inv *support.Invocation, channelID string) ([]byte, error)) ([]byte, error) {
 	id := string(inv.Args[1])
-	if err := c.cfg.Access.CheckProposal(resource, id, inv.SignedProposal); err != nil {
+	if err := c.cfg.Access.CheckACL(resource, id, inv.SignedProposal); err != nil {
 		return nil, fmt.Errorf("access denied for [%s][%s]: %w", inv.Args[0], id, err)
 	}
 	return f(inv, id)

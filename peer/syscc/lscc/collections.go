@@ -26,7 +26,7 @@ func (l *LSCC) putCollections(d *deployment) error {
 			return fmt.Errorf("collection member policy check failed: %w", err)
 		}
 	}
-	return d.state.Put(Namespace, CollectionsKey(d.record.Name), d.collections)
+	return d.PutState(CollectionsKey(d.record.Name), d.collections)
 }
 
 // checkMembers checks the member policy of one collection.

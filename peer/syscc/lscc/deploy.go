@@ -153,7 +153,7 @@ func (d *deployment) orgs() []string {
 }
 
 func (l *LSCC) deploy(d *deployment) error {
-	raw, err := d.state.Get(Namespace, d.record.Name)
+	raw, err := d.GetState(d.record.Name)
 	if err != nil {
 		return fmt.Errorf("transaction not found: %w", err)
 	}
@@ -237,5 +237,5 @@ func (d *deployment) checkCaller(l *LSCC, raw []byte) error {
 }
 
 func (d *deployment) put() error {
-	return d.state.Put(Namespace, d.record.Name, d.record.Marshal())
+	return d.PutState(d.record.Name, d.record.Marshal())
 }

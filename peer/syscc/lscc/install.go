@@ -16,7 +16,7 @@ func (l *LSCC) install(c *call) ([]byte, error) {
 	if err := l.cfg.Access.CheckLocal(acl.Admins, c.SignedProposal); err != nil {
 		return nil, fmt.Errorf("access denied for [%s]: %w", c.function, err)
 	}
-	pkg, err := packaging.Parse(c.Args[1])
+	pkg, err := l.cfg.Packages.Parse(c.Args[1])
 	if err != nil {
 		return nil, err
 	}

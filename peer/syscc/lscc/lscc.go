@@ -27,12 +27,13 @@ const Namespace = "lscc"
 
 // Access checks the caller; *acl.Checker is one.
 type Access interface {
-	CheckProposal(resource, channelID string, sp *peer.SignedProposal) error
+	CheckACL(resource, channelID string, sp *peer.SignedProposal) error
 	CheckLocal(role string, sp *peer.SignedProposal) error
 }
 
 // Packages keeps the installed packages; *packaging.Store is one.
 type Packages interface {
+	Parse(raw []byte) (*packaging.Package, error)
 	Load(name, version string) (*packaging.Package, error)
 	Save(p *packaging.Package) error
 	List() ([]*packaging.Package, error)
@@ -82,7 +83,6 @@ func New(cfg Config) *LSCC {
 type call struct {
 	*support.Invocation
 	function string
-	state    syscc.State
 }
 
 func (c *call) arg(i int) string { return string(c.Args[i]) }
@@ -101,7 +101,7 @@ func (l *LSCC) Invoke(_ context.Context, inv *support.Invocation) *peer.Response
 }
 
 func (l *LSCC) invoke(inv *support.Invocation) ([]byte, error) {
-	c := &call{Invocation: inv, state: syscc.StateOf(inv)}
+	c := &call{Invocation: inv}
 	if len(inv.Args) == 0 {
 		return nil, c.badCount()
 	}

@@ -1,12 +1,9 @@
 package lscc
 
 import (
-	"bytes"
-	"errors"
 	"fmt"
 	"strings"
 
-	"github.com/hyperledger/fabric-protos-go-apiv2/ledger/queryresult"
 	"github.com/hyperledger/fabric-protos-go-apiv2/peer"
 	"google.golang.org/protobuf/proto"
 
@@ -21,7 +18,7 @@ func (l *LSCC) byName(c *call, resource string, query func(c *call, name string)
 	if len(c.Args) != 3 {
 		return nil, c.badCount()
 	}
-	if err := l.cfg.Access.CheckProposal(resource, c.arg(1), c.SignedProposal); err != nil {
+	if err := l.cfg.Access.CheckACL(resource, c.arg(1), c.SignedProposal); err != nil {
 		return nil, fmt.Errorf("access denied for [%s][%s]: %w", c.function, c.arg(1), err)
 	}
 	return query(c, c.arg(2))
@@ -29,7 +26,7 @@ func (l *LSCC) byName(c *call, resource string, query func(c *call, name string)
 
 // stored reads the record of a chaincode, which must exist.
 func stored(c *call, name string) ([]byte, error) {
-	raw, err := c.state.Get(Namespace, name)
+	raw, err := c.GetState(name)
 	if err != nil {
 		return nil, fmt.Errorf("transaction not found: %w", err)
 	}
@@ -97,20 +94,10 @@ func (l *LSCC) code(name string, raw []byte) (*packaging.Package, error) {
 	if err != nil {
 		return nil, fmt.Errorf("invalid deployment spec: %w", err)
 	}
-	if err := fingerprint(pkg, cd); err != nil {
+	if err := pkg.CheckAgainst(cd); err != nil {
 		return nil, fmt.Errorf("chaincode fingerprint mismatch: %w", err)
 	}
 	return pkg, nil
-}
-
-func fingerprint(pkg *packaging.Package, cd *packaging.ChaincodeData) error {
-	if pkg.Name() != cd.Name || pkg.Version() != cd.Version {
-		return fmt.Errorf("invalid chaincode data %s:%s (%s:%s)", cd.Name, cd.Version, pkg.Name(), pkg.Version())
-	}
-	if !bytes.Equal(pkg.Data(), cd.Data) {
-		return errors.New("data mismatch")
-	}
-	return nil
 }
 
 // instantiated lists the chaincodes of the proposal's channel in key order.
@@ -118,30 +105,47 @@ func (l *LSCC) instantiated(c *call) ([]byte, error) {
 	if len(c.Args) != 1 {
 		return nil, c.badCount()
 	}
-	if err := l.cfg.Access.CheckProposal(acl.GetInstantiatedChaincodes, c.ChannelID, c.SignedProposal); err != nil {
+	if err := l.cfg.Access.CheckACL(acl.GetInstantiatedChaincodes, c.ChannelID, c.SignedProposal); err != nil {
 		return nil, fmt.Errorf("access denied for [%s][%s]: %w", c.function, c.ChannelID, err)
 	}
-	out := &peer.ChaincodeQueryResponse{}
-	err := c.state.Each(Namespace, func(kv *queryresult.KV) error {
-		if strings.Contains(kv.Key, "~") { // a chaincode's collections
-			return nil
-		}
-		cd, err := packaging.ParseChaincodeData(kv.Value)
-		if err != nil {
-			return err
-		}
-		info := &peer.ChaincodeInfo{Name: cd.Name, Version: cd.Version, Escc: cd.Escc, Vscc: cd.Vscc}
-		if pkg, err := l.cfg.Packages.Load(cd.Name, cd.Version); err == nil {
-			info.Path = pkg.Path()
-			info.Input = protoutil.Text(pkg.Spec().GetChaincodeSpec().GetInput())
-		}
-		out.Chaincodes = append(out.Chaincodes, info)
-		return nil
-	})
+	it, err := c.GetStateByRange("", "")
 	if err != nil {
 		return nil, err
 	}
-	return proto.Marshal(out)
+	defer it.Close()
+	out := &peer.ChaincodeQueryResponse{}
+	for {
+		kv, err := it.Next()
+		if err != nil {
+			return nil, err
+		}
+		if kv == nil {
+			return proto.Marshal(out)
+		}
+		if strings.Contains(kv.Key, "~") { // a chaincode's collections
+			continue
+		}
+		info, err := l.instantiatedInfo(kv.Value)
+		if err != nil {
+			return nil, err
+		}
+		out.Chaincodes = append(out.Chaincodes, info)
+	}
+}
+
+// instantiatedInfo describes one chaincode of the channel. Path and input are
+// those of the installed package, if it is of the same version.
+func (l *LSCC) instantiatedInfo(raw []byte) (*peer.ChaincodeInfo, error) {
+	cd, err := packaging.ParseChaincodeData(raw)
+	if err != nil {
+		return nil, err
+	}
+	info := &peer.ChaincodeInfo{Name: cd.Name, Version: cd.Version, Escc: cd.Escc, Vscc: cd.Vscc}
+	if pkg, err := l.cfg.Packages.Load(cd.Name, cd.Version); err == nil {
+		info.Path = pkg.Path()
+		info.Input = protoutil.Text(pkg.Spec().GetChaincodeSpec().GetInput())
+	}
+	return info, nil
 }
 
 // installed lists the packages of this peer in the order of their files.
@@ -170,11 +174,11 @@ func (l *LSCC) collectionsConfig(c *call) ([]byte, error) {
 	if len(c.Args) != 2 {
 		return nil, c.badCount()
 	}
-	if err := l.cfg.Access.CheckProposal(acl.GetCollectionsConfig, c.ChannelID, c.SignedProposal); err != nil {
+	if err := l.cfg.Access.CheckACL(acl.GetCollectionsConfig, c.ChannelID, c.SignedProposal); err != nil {
 		return nil, fmt.Errorf("access denied for [%s]: %w", c.function, err)
 	}
 	name := c.arg(1)
-	raw, err := c.state.Get(Namespace, CollectionsKey(name))
+	raw, err := c.GetState(CollectionsKey(name))
 	if err != nil {
 		return nil, err
 	}

@@ -21,7 +21,7 @@ import (
 
 // Access checks the caller; *acl.Checker is one.
 type Access interface {
-	CheckProposal(resource, channelID string, sp *peer.SignedProposal) error
+	CheckACL(resource, channelID string, sp *peer.SignedProposal) error
 }
 
 // Ledger is what can be asked; *ledger.Ledger is one. An absent entry is the
@@ -73,7 +73,7 @@ func (q *QSCC) invoke(inv *support.Invocation) ([]byte, error) {
 	if inv.SignedProposal == nil {
 		return nil, fmt.Errorf("Failed getting signed proposal from stub, %s: no signed proposal", channelID)
 	}
-	if err := q.cfg.Access.CheckProposal("qscc/"+function, channelID, inv.SignedProposal); err != nil {
+	if err := q.cfg.Access.CheckACL("qscc/"+function, channelID, inv.SignedProposal); err != nil {
 		return nil, fmt.Errorf("access denied for [%s][%s]: [%w]", function, channelID, err)
 	}
 	if function == getChainInfo {

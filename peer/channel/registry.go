@@ -1,0 +1,314 @@
+package channel
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+
+	"github.com/hyperledger/fabric-protos-go-apiv2/common"
+	"golang.org/x/sync/errgroup"
+	"google.golang.org/protobuf/proto"
+
+	"github.com/heddle-ledger/heddle/internal/blockpull"
+	"github.com/heddle-ledger/heddle/internal/chanconfig"
+	"github.com/heddle-ledger/heddle/internal/flog"
+	"github.com/heddle-ledger/heddle/internal/protoutil"
+	"github.com/heddle-ledger/heddle/ledger"
+	"github.com/heddle-ledger/heddle/msp"
+	"github.com/heddle-ledger/heddle/peer/validation"
+)
+
+// Config is what a Registry needs.
+type Config struct {
+	Ledgers *ledger.Provider
+	// Local judges the creators of transactions that claim no channel; nil
+	// refuses them.
+	Local msp.Deserializer
+	// Pool bounds validation (peer.validatorPoolSize); nil: one per CPU.
+	Pool *validation.Pool
+	// Plugins are the validation plugins by name (peer.handlers.validators);
+	// nil: validation.DefaultPlugins.
+	Plugins map[string]func() validation.Plugin
+	// Pull configures the block pullers; ChannelID, Endpoints and Sink are set
+	// per channel. Nil: this peer does not pull blocks itself.
+	Pull *blockpull.Config
+	// Bundle are the options for all Bundles that are made here.
+	Bundle chanconfig.Options
+	// AheadBlocks limits the blocks between scan and commit; 1 means strictly
+	// serial, 0 the default.
+	AheadBlocks int
+	Log         *flog.Logger
+}
+
+// Registry holds the channels of a peer.
+type Registry struct {
+	cfg Config
+	log *flog.Logger
+
+	mu       sync.RWMutex // guards what follows
+	channels map[string]*Channel
+	joining  map[string]bool
+	idle     []*Channel    // opened but not yet run
+	wake     chan struct{} // has an element when idle has
+	watchers map[*Watch]struct{}
+}
+
+// New makes an empty Registry; OpenAll fills it.
+func New(cfg Config) *Registry {
+	if cfg.Log == nil {
+		cfg.Log = flog.Nop()
+	}
+	if cfg.Pool == nil {
+		cfg.Pool = validation.NewPool(0)
+	}
+	return &Registry{
+		cfg: cfg, log: cfg.Log.Named("peer"), channels: map[string]*Channel{}, joining: map[string]bool{},
+		wake: make(chan struct{}, 1), watchers: map[*Watch]struct{}{},
+	}
+}
+
+// Channel returns a joined channel.
+func (r *Registry) Channel(id string) (*Channel, bool) {
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	c, ok := r.channels[id]
+	return c, ok
+}
+
+// List returns the ids of the joined channels, sorted.
+func (r *Registry) List() []string {
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	return sortedKeys(r.channels)
+}
+
+// Bundle returns the configuration in force of a joined channel.
+func (r *Registry) Bundle(id string) (*chanconfig.Bundle, bool) {
+	c, ok := r.Channel(id)
+	if !ok {
+		return nil, false
+	}
+	return c.Bundle(), true
+}
+
+// identities finds the MSPs for the channel id that a transaction claims.
+func (r *Registry) identities(id string) (msp.Deserializer, bool) {
+	if id == "" {
+		return localIdentities(r.cfg.Local)
+	}
+	b, ok := r.Bundle(id)
+	if !ok {
+		return nil, false
+	}
+	return b.MSPManager(), true
+}
+
+// OpenAll opens the channels of all ledgers there are (ENDORSE-VALIDATE §11.3).
+// A channel that cannot be opened is logged and left out; the error is that a
+// channel needs capabilities this program does not have.
+func (r *Registry) OpenAll() error {
+	ids, err := r.cfg.Ledgers.List()
+	if err != nil {
+		return fmt.Errorf("list ledgers: %w", err)
+	}
+	for _, id := range ids {
+		r.log.Infof("Loading chain %s", id)
+		l, err := r.cfg.Ledgers.Open(id)
+		if err != nil {
+			r.log.Errorf("Failed to load ledger %s(%v)", id, err)
+			continue
+		}
+		number, block, err := lastConfigBlock(l)
+		if err != nil {
+			r.log.Errorf("Failed to find config block on ledger %s(%v)", id, err)
+			continue
+		}
+		if err := r.open(l, number, block); err != nil {
+			if errors.Is(err, errIncompatible) {
+				return err
+			}
+			r.log.Errorf("Failed to load chain %s(%v)", id, err)
+			r.log.Debugf("Error reloading chain %s with message %v. We continue to the next chain rather than abort.", id, err)
+		}
+	}
+	return nil
+}
+
+func (r *Registry) open(l *ledger.Ledger, number uint64, block *common.Block) error {
+	config, err := currentConfig(l, block)
+	if err != nil {
+		return err
+	}
+	bundle, err := r.newBundle(l.ID(), config)
+	if err != nil {
+		return err
+	}
+	c, err := newChannel(r, l, bundle, number)
+	if err != nil {
+		return err
+	}
+	r.add(c)
+	return nil
+}
+
+// errIncompatible marks a configuration that this program must not run with.
+var errIncompatible = errors.New("")
+
+type incompatibleError struct{ error }
+
+func (incompatibleError) Is(target error) bool { return target == errIncompatible }
+
+// newBundle makes the Bundle of a configuration that this peer can use.
+func (r *Registry) newBundle(id string, config *common.Config) (*chanconfig.Bundle, error) {
+	b, err := chanconfig.NewBundle(id, config, r.cfg.Bundle)
+	if err != nil {
+		return nil, err
+	}
+	if err := b.CheckPeer(); err != nil {
+		return nil, incompatibleError{err}
+	}
+	return b, nil
+}
+
+// Join creates a channel from its genesis block, or from any config block with
+// number 0, and starts it (ENDORSE-VALIDATE §11.1, §11.2).
+func (r *Registry) Join(genesis *common.Block) error {
+	bundle, err := chanconfig.BundleFromBlock(genesis, r.cfg.Bundle)
+	if err != nil {
+		return err
+	}
+	if err := bundle.CheckPeer(); err != nil {
+		return err
+	}
+	if _, err := OrdererEndpoints(bundle); err != nil {
+		return err
+	}
+	id := bundle.ChannelID()
+	if !r.beginJoin(id) {
+		return fmt.Errorf("cannot create ledger from genesis block: %w", ledger.ErrLedgerExists)
+	}
+	defer r.endJoin(id)
+
+	block := proto.CloneOf(genesis)
+	fillFilter(block)
+	l, err := r.cfg.Ledgers.Create(block)
+	if err != nil {
+		return fmt.Errorf("cannot create ledger from genesis block: %w", err)
+	}
+	c, err := newChannel(r, l, bundle, block.GetHeader().GetNumber())
+	if err != nil {
+		return err
+	}
+	r.add(c)
+	return nil
+}
+
+func (r *Registry) beginJoin(id string) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.channels[id] != nil || r.joining[id] {
+		return false
+	}
+	r.joining[id] = true
+	return true
+}
+
+func (r *Registry) endJoin(id string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	delete(r.joining, id)
+}
+
+// fillFilter marks the transactions of a genesis block valid if nothing is said
+// about them.
+func fillFilter(b *common.Block) {
+	v := protoutil.ParseBlock(b)
+	if len(v.Flags()) == 0 {
+		v.SetFlags(make([]byte, v.Len())) // 0 is VALID
+		return
+	}
+	protoutil.PadMetadata(b)
+}
+
+func (r *Registry) add(c *Channel) {
+	r.mu.Lock()
+	r.channels[c.id] = c
+	r.idle = append(r.idle, c)
+	r.mu.Unlock()
+	select {
+	case r.wake <- struct{}{}:
+	default:
+	}
+	r.publish(c)
+}
+
+// Run runs all channels, those that are joined later too, until ctx ends, and
+// then returns nil. The error is of the kind that ends the process: the
+// reference panics with its text.
+func (r *Registry) Run(ctx context.Context) error {
+	g, ctx := errgroup.WithContext(ctx)
+	g.Go(func() error {
+		for {
+			select {
+			case <-r.wake:
+			case <-ctx.Done():
+				return nil
+			}
+			r.mu.Lock()
+			idle := r.idle
+			r.idle = nil
+			r.mu.Unlock()
+			for _, c := range idle {
+				g.Go(func() error { return c.run(ctx) })
+			}
+		}
+	})
+	return g.Wait()
+}
+
+const (
+	configNamespace = ""
+	configKey       = "resourcesconfigtx.CHANNEL_CONFIG_KEY"
+)
+
+// currentConfig is the configuration in state, or in data of v1.0, which has none
+// there, that of the config block.
+func currentConfig(l *ledger.Ledger, block *common.Block) (*common.Config, error) {
+	q, err := l.NewQueryExecutor()
+	if err != nil {
+		return nil, err
+	}
+	defer q.Done()
+	raw, err := q.GetState(configNamespace, configKey)
+	if err != nil {
+		return nil, fmt.Errorf("read configuration from state: %w", err)
+	}
+	if len(raw) == 0 {
+		_, env, err := chanconfig.ConfigOfBlock(block)
+		return env.GetConfig(), err
+	}
+	config := &common.Config{}
+	if err := proto.Unmarshal(raw, config); err != nil {
+		return nil, fmt.Errorf("unmarshal configuration from state: %w", err)
+	}
+	return config, nil
+}
+
+// lastConfigBlock is the block that LAST_CONFIG of the last block names.
+func lastConfigBlock(l *ledger.Ledger) (uint64, *common.Block, error) {
+	height := l.Height()
+	if height == 0 {
+		return 0, nil, errors.New("ledger is empty")
+	}
+	last, err := l.BlockByNumber(height - 1)
+	if err != nil {
+		return 0, nil, err
+	}
+	n, err := protoutil.LastConfigIndex(last)
+	if err != nil {
+		return 0, nil, err
+	}
+	block, err := l.BlockByNumber(n)
+	return n, block, err
+}
