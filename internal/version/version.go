@@ -25,3 +25,17 @@ const (
 	BaseDockerLabel     = "org.hyperledger.fabric"
 	DockerNamespace     = "hyperledger"
 )
+
+// Text is what `peer version` prints after its first line, and the daemon when
+// it starts.
+func Text(goVersion, goos, goarch string) string {
+	return " Version: " + Full + "\n" +
+		" Commit SHA: " + CommitSHA + "\n" +
+		" Go version: " + goVersion + "\n" +
+		" OS/Arch: " + goos + "/" + goarch + "\n" +
+		" Chaincode:\n" +
+		"  Base Image Version: " + BaseImage + "\n" +
+		"  Base Docker Namespace: " + BaseDockerNamespace + "\n" +
+		"  Base Docker Label: " + BaseDockerLabel + "\n" +
+		"  Docker Namespace: " + DockerNamespace + "\n"
+}

@@ -1,0 +1,80 @@
+// Package nodecmd is the command group `peer node`: starting the daemon and
+// asking for its status (SURFACE §1.5, §1.6).
+//
+// It keeps no state beyond the run of a command. The peer command imports it.
+package nodecmd
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/spf13/cobra"
+
+	"github.com/heddle-ledger/heddle/cmd/peer/cli"
+	"github.com/heddle-ledger/heddle/internal/protoutil"
+	"github.com/heddle-ledger/heddle/protos/admin"
+)
+
+// New returns the command group.
+func New(env *cli.Env) *cobra.Command {
+	const verbs = "Operate a peer node: start|status."
+	cmd := &cobra.Command{Use: "node", Short: verbs, Long: verbs, PersistentPreRunE: env.InitCmd}
+	cmd.AddCommand(start(env), status(env))
+	return cmd
+}
+
+func start(env *cli.Env) *cobra.Command {
+	var dev bool
+	cmd := &cobra.Command{
+		Use: "start", Short: "Starts the node.", Long: "Starts a node that interacts with the network.",
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if len(args) != 0 {
+				return errors.New("trailing args detected")
+			}
+			cli.Checked(cmd)
+			return serve(cmd.Context(), env, dev)
+		},
+	}
+	cmd.Flags().BoolVarP(&dev, "peer-chaincodedev", "", false, "Whether peer in chaincode development mode")
+	return cmd
+}
+
+func status(env *cli.Env) *cobra.Command {
+	return &cobra.Command{
+		Use: "status", Short: "Returns status of the node.", Long: "Returns the status of the running node.",
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if len(args) != 0 {
+				return errors.New("trailing args detected")
+			}
+			cli.Checked(cmd)
+			return printStatus(cmd.Context(), env)
+		},
+	}
+}
+
+func printStatus(ctx context.Context, env *cli.Env) error {
+	log := env.Logger("nodeCmd")
+	unknown := func() {
+		fmt.Fprintln(env.Stdout, protoutil.Text(&admin.ServerStatus{Status: admin.ServerStatus_UNKNOWN}))
+	}
+	conn, err := env.DialPeer(ctx, "admin", cli.PeerTarget{})
+	if err != nil {
+		log.Warning(err)
+		unknown()
+		return err
+	}
+	defer conn.Close()
+	req, err := cli.AdminRequest(&admin.AdminOperation{}, env.Signer())
+	if err != nil {
+		return err
+	}
+	s, err := admin.NewAdminClient(conn).GetStatus(ctx, req)
+	if err != nil {
+		log.Infof("Error trying to get status from local peer: %s", err)
+		unknown()
+		return fmt.Errorf("Error trying to connect to local peer: %w", err)
+	}
+	fmt.Fprintln(env.Stdout, protoutil.Text(s))
+	return nil
+}
