@@ -95,18 +95,18 @@ func (w *Watch) Add(role string, end time.Time) {
 // Report logs how a certificate stands at now.
 func Report(role string, end, now time.Time, log Logger) {
 	left := end.Sub(now)
-	switch {
-	case left < 0:
+	if left < 0 {
 		log.Warningf("The %s certificate has expired", role)
+		return
+	}
+	at := end.UTC().Format(timeLayout)
+	log.Infof("The %s certificate will expire on %s", role, at)
+	days := left / day
+	switch {
 	case left < week:
-		days := left / day
 		log.Warningf("The %s certificate expires within %d days and %d hours", role, days, (left-days*day)/time.Hour)
-	default:
-		at := end.UTC().Format(timeLayout)
-		log.Infof("The %s certificate will expire on %s", role, at)
-		if left < month {
-			log.Warningf("The %s certificate expires in %d days, on %s; renew it", role, left/day, at)
-		}
+	case left < month:
+		log.Warningf("The %s certificate expires in %d days, on %s; renew it", role, days, at)
 	}
 }
 

@@ -46,7 +46,10 @@ func TestReport(t *testing.T) {
 			"I The server TLS certificate will expire on 2026-05-21 13:00:00 +0000 UTC",
 			"W The server TLS certificate expires in 20 days, on 2026-05-21 13:00:00 +0000 UTC; renew it",
 		}},
-		{3*24*time.Hour + 5*time.Hour, []string{"W The server TLS certificate expires within 3 days and 5 hours"}},
+		{3*24*time.Hour + 5*time.Hour, []string{
+			"I The server TLS certificate will expire on 2026-05-04 17:00:00 +0000 UTC",
+			"W The server TLS certificate expires within 3 days and 5 hours",
+		}},
 		{-time.Second, []string{"W The server TLS certificate has expired"}},
 	} {
 		l := &lines{}

@@ -1,0 +1,4 @@
+package csp
+
+// VerifySlow is the general path of VerifyECDSA.
+var VerifySlow = verifySlow
