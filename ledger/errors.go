@@ -3,13 +3,15 @@ package ledger
 import (
 	"errors"
 	"fmt"
+
+	"github.com/heddle-ledger/heddle/ledger/blockfile"
 )
 
 // Errors with the reference's texts (LEDGER §2.3, §3.10, §6.2, §11.1).
 var (
 	ErrLedgerExists  = errors.New("LedgerID already exists")
 	ErrLedgerUnknown = errors.New("LedgerID does not exist")
-	ErrNotFound      = errors.New("Entry not found in index")
+	ErrNotFound      = blockfile.ErrNotFound // "Entry not found in index"
 	ErrHistoryOff    = errors.New("history database not enabled")
 	ErrDone          = errors.New("this instance should not be used after calling Done()")
 	ErrResultsTaken  = errors.New("this function should only be called once on a transaction simulator instance")
