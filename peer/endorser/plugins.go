@@ -37,7 +37,8 @@ func unknownHandler(name string) error {
 	return fmt.Errorf("Method %s isn't a method of HandlerLibrary", name)
 }
 
-// NewFilter makes the filter that core.yaml  calls name. expiresAt is the end of validity of a creator's certificate.
+// NewFilter makes the filter that core.yaml calls name. expiresAt is the end of
+// validity of a creator's certificate.
 func NewFilter(name string, expiresAt func(creator []byte) time.Time) (Filter, error) {
 	switch name {
 	case DefaultAuth:
