@@ -26,6 +26,10 @@ type Ledger struct {
 
 	blocks *blockfile.Store
 	state  state.DB
+	side   *side
+
+	btlMu sync.Mutex // guards btl
+	btl   map[mvcc.Collection]uint64
 
 	// commitMu serialises commits; it guards the fields of this group.
 	commitMu   sync.Mutex

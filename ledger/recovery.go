@@ -16,7 +16,7 @@ func (p *Provider) newLedger(id string) (*Ledger, error) {
 	l := &Ledger{
 		id: id, log: p.cfg.Log.Named("kvledger"), points: p.cfg.Points,
 		metrics: p.metrics.forChannel(id), membership: p.cfg.Membership,
-		blocks: blocks, wake: make(chan struct{}),
+		blocks: blocks, btl: map[mvcc.Collection]uint64{}, wake: make(chan struct{}),
 	}
 	if l.state, err = p.state.Open(id); err != nil {
 		return nil, err

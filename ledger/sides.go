@@ -12,13 +12,14 @@ type sideStores struct{}
 func openSideStores(cfg *Config) (*sideStores, error) { return &sideStores{}, nil }
 func (s *sideStores) close() error                    { return nil }
 
-type bookkeeping struct{}
+type side struct{}
+
+func (s *side) dueAt(block uint64) ([]due, error) { return nil, nil }
 
 func (b *bookkeeping) write() error  { return nil }
 func (b *bookkeeping) purges() bool  { return false }
 func (b *bookkeeping) finish() error { return nil }
 
-func (c *commit) planBookkeeping() error { return nil }
 func (c *commit) beginPrivate() error    { return nil }
 func (c *commit) awaitMarker() error     { return nil }
 func (c *commit) preparePrivate() error  { return nil }

@@ -1,0 +1,229 @@
+package ledger
+
+import (
+	"crypto/sha256"
+	"fmt"
+	"maps"
+	"math"
+	"slices"
+
+	"github.com/heddle-ledger/heddle/ledger/mvcc"
+	"github.com/heddle-ledger/heddle/ledger/state"
+	"github.com/heddle-ledger/heddle/protos/ledgerstore"
+)
+
+// bookkeeping is what one block changes in the bookkeeper (LEDGER §9, §14): new
+// schedule entries and hints go in before the state batch, processed entries
+// out after it. Most blocks have none.
+type bookkeeping struct {
+	additions map[uint64]*ledgerstore.PvtdataKeys // by expiring block
+	hints     []string                            // namespaces with their first metadata
+	processed []uint64                            // committing blocks of the entries due
+}
+
+// planBookkeeping finds out what the block changes in the bookkeeper and adds
+// the purges that are due to its updates.
+func (c *commit) planBookkeeping() error {
+	l, u := c.l, c.result.Updates
+	b := &bookkeeping{}
+	c.books = b
+	var err error
+	if b.additions, err = l.schedule(u, c.number); err != nil {
+		return err
+	}
+	b.hints = newHints(u, l.metadataUsed)
+	return l.purgeExpired(u, c.number, b)
+}
+
+// newHints lists the namespaces in which the updates set metadata for the first
+// time; for a collection also its chaincode's (LEDGER §9.2).
+func newHints(u *mvcc.Updates, used func(string) bool) []string {
+	found := map[string]bool{}
+	for _, ns := range u.Namespaces() {
+		if !used(ns) && anyMetadata(u.Public(ns)) {
+			found[ns] = true
+		}
+	}
+	for _, coll := range u.Collections() {
+		full := state.HashedNamespace(coll.Namespace, coll.Name)
+		if (used(full) && used(coll.Namespace)) || !anyMetadata(u.Hashed(coll.Namespace, coll.Name)) {
+			continue
+		}
+		found[full] = true
+		found[coll.Namespace] = true
+	}
+	return slices.Sorted(maps.Keys(found))
+}
+
+func anyMetadata(s *state.Space) bool {
+	for _, w := range s.Sorted() {
+		if len(w.Metadata) > 0 {
+			return true
+		}
+	}
+	return false
+}
+
+// schedule lists the private keys and key hashes that the updates write, by the
+// block in which they expire (LEDGER §14.2).
+func (l *Ledger) schedule(u *mvcc.Updates, block uint64) (map[uint64]*ledgerstore.PvtdataKeys, error) {
+	var out map[uint64]*ledgerstore.PvtdataKeys
+	for _, c := range u.Collections() {
+		btl, err := l.blockToLive(c.Namespace, c.Name)
+		if err != nil {
+			return nil, err
+		}
+		expiring := expiringBlock(block, btl)
+		if expiring == math.MaxUint64 {
+			continue
+		}
+		list := scheduleList(u, c)
+		if len(list) == 0 {
+			continue
+		}
+		if out == nil {
+			out = map[uint64]*ledgerstore.PvtdataKeys{}
+		}
+		if out[expiring] == nil {
+			out[expiring] = &ledgerstore.PvtdataKeys{}
+		}
+		addKeys(out[expiring], c, list...)
+	}
+	return out, nil
+}
+
+func scheduleList(u *mvcc.Updates, c mvcc.Collection) []*ledgerstore.KeyAndHash {
+	var list []*ledgerstore.KeyAndHash
+	known := map[string]bool{}
+	for _, w := range u.Private(c.Namespace, c.Name).Sorted() {
+		hash := sha256.Sum256([]byte(w.Key))
+		known[string(hash[:])] = true
+		if !w.Delete {
+			list = append(list, &ledgerstore.KeyAndHash{Key: w.Key, Hash: hash[:]})
+		}
+	}
+	for _, w := range u.Hashed(c.Namespace, c.Name).Sorted() {
+		if !w.Delete && !known[w.Key] {
+			list = append(list, &ledgerstore.KeyAndHash{Hash: []byte(w.Key)})
+		}
+	}
+	return list
+}
+
+func addKeys(to *ledgerstore.PvtdataKeys, c mvcc.Collection, list ...*ledgerstore.KeyAndHash) {
+	if to.Map == nil {
+		to.Map = map[string]*ledgerstore.KeyCollections{}
+	}
+	ns := to.Map[c.Namespace]
+	if ns == nil {
+		ns = &ledgerstore.KeyCollections{Map: map[string]*ledgerstore.KeysAndHashes{}}
+		to.Map[c.Namespace] = ns
+	}
+	coll := ns.Map[c.Name]
+	if coll == nil {
+		coll = &ledgerstore.KeysAndHashes{}
+		ns.Map[c.Name] = coll
+	}
+	coll.List = append(coll.List, list...)
+}
+
+// expiringBlock is the block in which data committed in a block expire;
+// MaxUint64 means never (LEDGER §8.3).
+func expiringBlock(committing, btl uint64) uint64 {
+	if btl == 0 {
+		return math.MaxUint64
+	}
+	expiring := committing + btl + 1
+	if expiring <= committing {
+		return math.MaxUint64
+	}
+	return expiring
+}
+
+// purgeExpired adds deletes of the keys that expire in the block to its updates
+// (LEDGER §14.1).
+func (l *Ledger) purgeExpired(u *mvcc.Updates, block uint64, b *bookkeeping) error {
+	due, err := l.side.dueAt(block)
+	if err != nil {
+		return err
+	}
+	for _, entry := range due {
+		b.processed = append(b.processed, entry.committing)
+		for ns, colls := range entry.keys.GetMap() {
+			for coll, keys := range colls.GetMap() {
+				if err := l.purgeKeys(u, mvcc.Collection{Namespace: ns, Name: coll}, entry.committing, keys.GetList()); err != nil {
+					return err
+				}
+			}
+		}
+	}
+	return nil
+}
+
+// due is one schedule entry.
+type due struct {
+	committing uint64
+	keys       *ledgerstore.PvtdataKeys
+}
+
+func (l *Ledger) purgeKeys(u *mvcc.Updates, c mvcc.Collection, committing uint64, list []*ledgerstore.KeyAndHash) error {
+	names := make(map[string]string, len(list)) // hash -> key; the last entry of a hash counts
+	for _, k := range list {
+		names[string(k.Hash)] = k.Key
+	}
+	writtenHashed, writtenPrivate := u.Hashed(c.Namespace, c.Name), u.Private(c.Namespace, c.Name)
+	hashedNS, privateNS := state.HashedNamespace(c.Namespace, c.Name), state.PrivateNamespace(c.Namespace, c.Name)
+	for _, hash := range slices.Sorted(maps.Keys(names)) {
+		key := names[hash]
+		hashed, err := l.state.Get(hashedNS, hash)
+		if err != nil {
+			return err
+		}
+		expired := hashed != nil && hashed.Version.Block == committing
+		if expired && writtenHashed.Get(hash) == nil {
+			u.Batch.Put(hashedNS, state.Write{Key: hash, Delete: true})
+		}
+		if key == "" || writtenPrivate.Get(key) != nil {
+			continue
+		}
+		if !expired {
+			private, err := l.state.Get(privateNS, key)
+			if err != nil {
+				return err
+			}
+			expired = private != nil && private.Version.Block == committing
+		}
+		if expired {
+			u.Batch.Put(privateNS, state.Write{Key: key, Delete: true})
+		}
+	}
+	return nil
+}
+
+// blockToLive is the block-to-live of a collection as it was deployed when
+// first asked for (LEDGER §8.3). Only the committer and the private store ask.
+func (l *Ledger) blockToLive(ns, coll string) (uint64, error) {
+	key := mvcc.Collection{Namespace: ns, Name: coll}
+	l.btlMu.Lock()
+	defer l.btlMu.Unlock()
+	if btl, ok := l.btl[key]; ok {
+		return btl, nil
+	}
+	v, err := l.state.Get(lifecycleNamespace, collectionKey(ns))
+	if err != nil {
+		return 0, err
+	}
+	if v != nil {
+		pkg, err := parseCollections(v.Value)
+		if err != nil {
+			return 0, fmt.Errorf("collections of chaincode [%s]: %w", ns, err)
+		}
+		for _, c := range pkg.GetConfig() {
+			if s := c.GetStaticCollectionConfig(); s.GetName() == coll {
+				l.btl[key] = s.GetBlockToLive()
+				return s.GetBlockToLive(), nil
+			}
+		}
+	}
+	return 0, fmt.Errorf("collection /%s/%s could not be found", ns, coll)
+}

@@ -1,0 +1,161 @@
+package ledger
+
+import (
+	"errors"
+	"fmt"
+	"testing"
+
+	"github.com/hyperledger/fabric-protos-go-apiv2/common"
+	"github.com/hyperledger/fabric-protos-go-apiv2/ledger/rwset"
+	"google.golang.org/protobuf/proto"
+
+	"github.com/heddle-ledger/heddle/internal/failpoint"
+	"github.com/heddle-ledger/heddle/internal/protoutil"
+	"github.com/heddle-ledger/heddle/internal/vfs"
+)
+
+// chainScript is the recorded chain of one channel with its reconciliations, as
+// a peer would take it in: every action can be repeated until it succeeds.
+type chainScript struct {
+	blocks []*common.Block
+	steps  []step
+}
+
+func readScript(t testing.TB) *chainScript {
+	s := &chainScript{blocks: allBlocks(t, "ledger_root.tar.gz", "vecch")}
+	var steps []step
+	readVector(t, "chain_steps.json.gz", &steps)
+	for _, st := range steps {
+		if st.Block != nil || st.Supplied.Set != "" {
+			s.steps = append(s.steps, st)
+		}
+	}
+	return s
+}
+
+// run does what is left to do and returns the first error. done counts the
+// reconciliations that succeeded.
+func (s *chainScript) run(t testing.TB, p *Provider, done map[int]bool) error {
+	exists, err := p.Exists("vecch")
+	if err != nil {
+		return err
+	}
+	if !exists {
+		if _, err := p.Create(s.blocks[0]); err != nil {
+			return err
+		}
+	}
+	l, err := p.Open("vecch")
+	if err != nil {
+		return err
+	}
+	for i := range s.steps {
+		st := &s.steps[i]
+		if st.Block == nil {
+			if done[i] {
+				continue
+			}
+			_, err := l.CommitReconciled([]ReconciledData{{
+				Block: st.Supplied.Block,
+				Sets:  map[uint64]*rwset.TxPvtReadWriteSet{st.Supplied.Tx: privateSet(t, st.Supplied.Set)},
+			}})
+			if err != nil {
+				return err
+			}
+			done[i] = true
+			continue
+		}
+		if *st.Block < l.Height() {
+			continue
+		}
+		if err := s.commit(t, l, st); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (s *chainScript) commit(t testing.TB, l *Ledger, st *step) error {
+	b := protoutil.ParseBlock(proto.Clone(s.blocks[*st.Block]).(*common.Block))
+	flags := append([]byte(nil), b.Flags()...)
+	private := &PrivateData{Sets: map[uint64]*rwset.TxPvtReadWriteSet{}, Missing: map[uint64][]MissingCollection{}}
+	for _, tx := range st.Txs {
+		flags[tx.Tx] = tx.Preset
+		if tx.Private != "" {
+			private.Sets[tx.Tx] = privateSet(t, tx.Private)
+		}
+		for _, m := range tx.Missing {
+			private.Missing[tx.Tx] = append(private.Missing[tx.Tx], MissingCollection{Namespace: m.Ns, Collection: m.Coll, Eligible: m.Eligible})
+		}
+	}
+	b.SetFlags(flags)
+	b.Proto().Metadata.Metadata[protoutil.CommitHashSlot] = nil
+	return l.CommitWithPrivateData(b, private)
+}
+
+var errCrash = errors.New("crash")
+
+// TestCrashAnywhere stops the chain at every crash point it passes, loses, tears
+// or keeps what was not synced, opens the ledger again and finishes the chain:
+// the stores must be those of a run that never crashed.
+func TestCrashAnywhere(t *testing.T) {
+	script := readScript(t)
+	points := &failpoint.Points{}
+	whole := vfs.NewMem()
+	runScript(t, script, whole, points, nil)
+	want := dump(t, whole)
+	modes := map[string]vfs.CrashMode{"lose": vfs.LoseUnsynced, "keep": vfs.KeepUnsynced, "tear": vfs.TearUnsynced}
+	for _, seen := range points.Seen() {
+		for hit := 1; hit <= seen.Hits; hit++ {
+			if testing.Short() && hit%4 != 1 {
+				continue
+			}
+			for name, mode := range modes {
+				t.Run(fmt.Sprintf("%s/%d/%s", seen.Name, hit, name), func(t *testing.T) {
+					fs := vfs.NewMem()
+					armed := &failpoint.Points{}
+					armed.Arm(seen.Name, func(n int) error {
+						if n >= hit {
+							return errCrash
+						}
+						return nil
+					})
+					done := map[int]bool{}
+					if !runScript(t, script, fs, armed, done) {
+						t.Fatal("the crash point was not passed")
+					}
+					after := fs.Crash(mode, uint64(hit))
+					if runScript(t, script, after, nil, done) {
+						t.Fatal("crashed without a crash point")
+					}
+					compareDumps(t, want, dump(t, after))
+				})
+			}
+		}
+	}
+}
+
+// runScript runs the script on a directory and tells whether it crashed. The
+// provider of a crashed run is left open, as a dead process leaves it.
+func runScript(t *testing.T, s *chainScript, fs *vfs.Mem, points *failpoint.Points, done map[int]bool) bool {
+	t.Helper()
+	if done == nil {
+		done = map[int]bool{}
+	}
+	cfg := vectorConfig(t, fs)
+	cfg.Points = points
+	p, err := OpenProvider(cfg)
+	if err == nil {
+		err = s.run(t, p, done)
+	}
+	switch {
+	case errors.Is(err, errCrash):
+		return true
+	case err != nil:
+		t.Fatal(err)
+	}
+	if err := p.Close(); err != nil {
+		t.Fatal(err)
+	}
+	return false
+}
