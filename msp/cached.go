@@ -240,3 +240,6 @@ func (s *SignatureCache) has(key *[32]byte) bool {
 }
 
 func (s *SignatureCache) add(key *[32]byte) { s.good.Put(key[:], struct{}{}, 0) }
+
+// Len is the number of signatures remembered.
+func (s *SignatureCache) Len() int { return s.good.Len() }
