@@ -163,29 +163,3 @@ func TestPeerAddress(t *testing.T) {
 		t.Errorf("plain: %q %v", a, err)
 	}
 }
-
-func TestChaincodeEndpoint(t *testing.T) {
-	t.Parallel()
-	cases := []struct {
-		name, cc, listen, host string
-		endpoint, listenAt     string
-		fails                  bool
-	}{
-		{"defaults", "", "", "peer0", "peer0:7052", "peer0:7052", false},
-		{"listen", "", "0.0.0.0:9", "peer0", "peer0:9", "0.0.0.0:9", false},
-		{"listen host", "", "10.0.0.1:9", "peer0", "10.0.0.1:9", "10.0.0.1:9", false},
-		{"address", "cc:8", "0.0.0.0:9", "peer0", "cc:8", "0.0.0.0:9", false},
-		{"unspecified address", "0.0.0.0:8", "", "peer0", "", "peer0:7052", true},
-		{"nothing known", "", "0.0.0.0:9", "0.0.0.0", "", "0.0.0.0:9", true},
-	}
-	for _, tc := range cases {
-		t.Run(tc.name, func(t *testing.T) {
-			t.Parallel()
-			p := Peer{ChaincodeAddress: tc.cc, ChaincodeListenAddress: tc.listen}
-			e, l, err := p.ChaincodeEndpoint(tc.host)
-			if e != tc.endpoint || l != tc.listenAt || (err != nil) != tc.fails {
-				t.Errorf("got %q %q %v", e, l, err)
-			}
-		})
-	}
-}

@@ -31,10 +31,16 @@ type Env struct {
 	// LegacyLevel tells that CORE_LOGGING_LEVEL is set, which is ignored.
 	LegacyLevel bool
 
-	// Core and MSP are there once InitCmd has succeeded.
-	Core *config.Core
-	MSP  *x509msp.Local
+	// Core and MSP are there once InitCmd has succeeded. Signatures is the
+	// memory of good signatures of the MSP, which the daemon shares with its
+	// channels.
+	Core       *config.Core
+	MSP        *x509msp.Local
+	Signatures *msp.SignatureCache
 }
+
+// signatureCacheBytes bounds the memory of good signatures.
+const signatureCacheBytes = 32 << 20
 
 // Exit ends the process with a code; nothing more is printed than was printed
 // already.
@@ -104,14 +110,10 @@ func (e *Env) loadMSP() error {
 	wrap := func(err error) error {
 		return fmt.Errorf("error when setting up MSP of type %s from directory %s: %w", kind, dir, err)
 	}
-	switch kind {
-	case "bccsp":
-	case "idemix":
-		return wrap(errors.New("Heddle signs with X.509 identities only; set peer.localMspType to bccsp"))
-	default:
-		return wrap(fmt.Errorf("unknown MSP type '%s'", kind))
-	}
-	e.MSP, err = x509msp.LoadLocal(x509msp.LocalConfig{Dir: dir, MSPID: p.LocalMSPID, BCCSP: p.BCCSP})
+	e.Signatures = msp.NewSignatureCache(signatureCacheBytes)
+	e.MSP, err = x509msp.LoadLocal(x509msp.LocalConfig{
+		Dir: dir, MSPID: p.LocalMSPID, Type: kind, BCCSP: p.BCCSP, Signatures: e.Signatures, Log: e.Logging.Root(),
+	})
 	if err != nil {
 		return wrap(err)
 	}
