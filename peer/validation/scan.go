@@ -171,7 +171,7 @@ func (s *Scan) WaitFor(pending []*Scan, keyLevel bool) (uint64, bool) {
 		return 0, false
 	}
 	newest := pending[len(pending)-1].block.Number()
-	if s.config || (keyLevel && s.hashed) {
+	if keyLevel && s.hashed {
 		return newest, true
 	}
 	for i := len(pending) - 1; i >= 0; i-- {

@@ -20,6 +20,9 @@ type Ledger struct {
 	state  map[stateKey]*entry
 	Blocks []*protoutil.Block
 
+	// Life is after how many blocks the keys of all collections are purged; 0
+	// means never (LEDGER §14).
+	Life uint64
 	// OnCommit, if set, is called before a block is applied.
 	OnCommit func(b *protoutil.Block) error
 }
@@ -27,6 +30,7 @@ type Ledger struct {
 type stateKey struct{ ns, coll, key string }
 
 type entry struct {
+	block    uint64 // that wrote it
 	value    []byte
 	metadata map[string][]byte
 }
@@ -81,9 +85,21 @@ func (l *Ledger) Commit(b *protoutil.Block) error {
 			l.apply(set)
 		}
 	}
+	l.purge()
 	l.height++
 	l.Blocks = append(l.Blocks, b)
 	return nil
+}
+
+func (l *Ledger) purge() {
+	if l.Life == 0 {
+		return
+	}
+	for k, e := range l.state {
+		if k.coll != "" && e.block+l.Life+1 <= l.height {
+			delete(l.state, k)
+		}
+	}
 }
 
 func (l *Ledger) apply(set *protoutil.TxRWSet) {
@@ -111,7 +127,7 @@ func (l *Ledger) write(k stateKey, value []byte, remove bool) {
 		delete(l.state, k)
 		return
 	}
-	e := &entry{value: value}
+	e := &entry{block: l.height, value: value}
 	if old := l.state[k]; old != nil {
 		e.metadata = old.metadata
 	}
@@ -123,7 +139,7 @@ func (l *Ledger) setMetadata(k stateKey, entries []*kvrwset.KVMetadataEntry) {
 	if old == nil {
 		return
 	}
-	e := &entry{value: old.value, metadata: map[string][]byte{}}
+	e := &entry{block: l.height, value: old.value, metadata: map[string][]byte{}}
 	for _, m := range entries {
 		e.metadata[m.Name] = m.Value
 	}

@@ -20,15 +20,15 @@ import (
 
 // Net is two application organisations and one of orderers.
 type Net struct {
-	tb                   testpki.TB
-	Org1, Org2, Ord      *testpki.Org
-	User, Peer1, Peer2   *testpki.Identity // of Org1, Org1, Org2
-	Admin1, Admin2       *testpki.Identity
-	Orderer, OrdererAdm  *testpki.Identity
-	nonces               uint64
-	OrdererAddresses     []string
-	ChannelCapability    string
-	OrdererCapability    string
+	tb                    testpki.TB
+	Org1, Org2, Ord       *testpki.Org
+	User, Peer1, Peer2    *testpki.Identity // of Org1, Org1, Org2
+	Admin1, Admin2        *testpki.Identity
+	Orderer, OrdererAdm   *testpki.Identity
+	nonces                uint64
+	OrdererAddresses      []string
+	ChannelCapability     string
+	OrdererCapability     string
 	ApplicationCapability []string
 }
 
@@ -237,4 +237,3 @@ func (n *Net) must(err error) {
 		n.tb.Fatalf("%v", err)
 	}
 }
-
