@@ -190,5 +190,3 @@ func cannedResponse(t *testing.T, txs []*recordedTx, txID string) *peer.Response
 	t.Errorf("no answer recorded for %s", txID)
 	return &peer.Response{Status: 500}
 }
-
-

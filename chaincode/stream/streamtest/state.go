@@ -87,7 +87,9 @@ func (s *State) GetHistoryForKey(ns, key string) (stream.HistoryIterator, error)
 	return &historyIterator{mods: slices.Clone(s.history[ns+"\x00"+key])}, nil
 }
 
-type historyIterator struct{ mods []*queryresult.KeyModification }
+type historyIterator struct {
+	mods []*queryresult.KeyModification
+}
 
 func (it *historyIterator) Next() (*queryresult.KeyModification, error) {
 	if len(it.mods) == 0 {
