@@ -1,0 +1,198 @@
+package protoutil
+
+import (
+	"bytes"
+	"encoding/hex"
+	"encoding/json"
+	"os"
+	"sync"
+	"testing"
+
+	"github.com/hyperledger/fabric-protos-go-apiv2/common"
+	"github.com/hyperledger/fabric-protos-go-apiv2/peer"
+	"google.golang.org/protobuf/proto"
+)
+
+func unhex(t *testing.T, s string) []byte {
+	t.Helper()
+	b, err := hex.DecodeString(s)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return b
+}
+
+func TestBlockHashVectors(t *testing.T) {
+	t.Parallel()
+	text, err := os.ReadFile("testdata/block_hash.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var v struct {
+		Data []struct {
+			Data []string `json:"data_hex"`
+			Hash string   `json:"data_hash_hex"`
+		}
+		Headers []struct {
+			Number   uint64
+			Previous string `json:"previous_hash_hex"`
+			Data     string `json:"data_hash_hex"`
+			DER      string `json:"header_asn1_hex"`
+			Hash     string `json:"header_hash_hex"`
+		}
+	}
+	if err := json.Unmarshal(text, &v); err != nil {
+		t.Fatal(err)
+	}
+	for i, d := range v.Data {
+		var data [][]byte
+		for _, e := range d.Data {
+			data = append(data, unhex(t, e))
+		}
+		if got := hex.EncodeToString(DataHash(data)); got != d.Hash {
+			t.Errorf("data %d: hash %s, want %s", i, got, d.Hash)
+		}
+	}
+	for i, h := range v.Headers {
+		header := &common.BlockHeader{Number: h.Number, PreviousHash: unhex(t, h.Previous), DataHash: unhex(t, h.Data)}
+		if got := hex.EncodeToString(BlockHeaderBytes(header)); got != h.DER {
+			t.Errorf("header %d: %s, want %s", i, got, h.DER)
+		}
+		if got := hex.EncodeToString(BlockHash(header)); got != h.Hash {
+			t.Errorf("header %d: hash %s, want %s", i, got, h.Hash)
+		}
+	}
+	if len(v.Data) == 0 || len(v.Headers) == 0 {
+		t.Error("no vectors")
+	}
+}
+
+func TestLongHeaderFields(t *testing.T) {
+	t.Parallel()
+	// DER lengths above 127 take a longer form; 200 bytes: 81 c8.
+	h := &common.BlockHeader{Number: 1 << 63, PreviousHash: bytes.Repeat([]byte{1}, 200)}
+	got := BlockHeaderBytes(h)
+	want := append(unhex(t, "3081d8"+"0209008000000000000000"+"0481c8"), append(bytes.Repeat([]byte{1}, 200), 4, 0)...)
+	if !bytes.Equal(got, want) {
+		t.Errorf("got %x", got)
+	}
+}
+
+func seedBlock(t testing.TB) *common.Block {
+	t.Helper()
+	raw, err := os.ReadFile("testdata/seed_block1.block")
+	if err != nil {
+		t.Fatal(err)
+	}
+	b := &common.Block{}
+	if err := proto.Unmarshal(raw, b); err != nil {
+		t.Fatal(err)
+	}
+	return b
+}
+
+func TestViewOfBlock(t *testing.T) {
+	t.Parallel()
+	b := seedBlock(t)
+	v := ParseBlock(b)
+	if v.Number() != b.Header.Number || v.Len() != len(b.Data.Data) || v.IsConfig() {
+		t.Fatalf("number %d, %d transactions, config %v", v.Number(), v.Len(), v.IsConfig())
+	}
+	var wg sync.WaitGroup // every accessor is safe for concurrent use
+	for range 4 {
+		wg.Go(func() {
+			for i := range v.Len() {
+				tx := v.Tx(i)
+				set, err := tx.RWSet()
+				if err != nil || len(set.Namespaces) == 0 {
+					t.Errorf("transaction %d: %v", i, err)
+				}
+				sh, err := tx.SignatureHeader()
+				if err != nil || tx.ID() != TxID(sh.Nonce, sh.Creator) {
+					t.Errorf("transaction %d: id %q, %v", i, tx.ID(), err)
+				}
+				if _, err := tx.Extension(); err != nil {
+					t.Error(err)
+				}
+			}
+		})
+	}
+	wg.Wait()
+	if ch, err := ChannelIDOfBlock(b); err != nil || ch != "standalone" {
+		t.Errorf("channel %q, %v", ch, err)
+	}
+}
+
+func TestFlags(t *testing.T) {
+	t.Parallel()
+	v := ParseBlock(&common.Block{})
+	if v.Flags() != nil || v.Len() != 0 || v.Number() != 0 {
+		t.Error("an empty block has parts")
+	}
+	v.SetFlags([]byte{1, 2})
+	if !bytes.Equal(v.Flags(), []byte{1, 2}) || len(v.Proto().Metadata.Metadata) != MetadataSlots {
+		t.Errorf("flags %v, %d slots", v.Flags(), len(v.Proto().Metadata.Metadata))
+	}
+}
+
+func TestMalformedTransactions(t *testing.T) {
+	t.Parallel()
+	noHeader := Marshal(&common.Envelope{Payload: Marshal(&common.Payload{Data: []byte("x")})})
+	for name, raw := range map[string][]byte{"empty": nil, "garbage": {0xff, 0xff}, "no header": noHeader} {
+		tx := ParseTx(raw)
+		if tx.ID() != "" {
+			t.Errorf("%s: id %q", name, tx.ID())
+		}
+		if _, err := tx.RWSet(); err == nil {
+			t.Errorf("%s: has a read-write set", name)
+		}
+		if _, err := tx.ChannelHeader(); err == nil {
+			t.Errorf("%s: has a channel header", name)
+		}
+	}
+}
+
+func TestText(t *testing.T) {
+	t.Parallel()
+	cases := []struct {
+		m    proto.Message
+		want string
+	}{
+		{&peer.Response{Status: 200, Payload: []byte("OK")}, `status:200 payload:"OK" `},
+		{&peer.ProposalResponse{Response: &peer.Response{Status: 200, Payload: []byte("OK")}}, `response:<status:200 payload:"OK" > `},
+		{&peer.Response{Payload: []byte("é\n\"1\t\\")}, `payload:"\303\251\n\"1\t\\" `},
+		{&common.ChannelHeader{}, ""},
+		{&peer.ChaincodeProposalPayload{TransientMap: map[string][]byte{"b": {0}, "a": nil}}, `TransientMap:<key:"a" value:"" > TransientMap:<key:"b" value:"\000" > `},
+		{&peer.ChaincodeSpec{Type: peer.ChaincodeSpec_JAVA, ChaincodeId: &peer.ChaincodeID{}}, `type:JAVA chaincode_id:<> `},
+		{(*peer.Response)(nil), "<nil>"},
+	}
+	for _, tc := range cases {
+		if got := Text(tc.m); got != tc.want {
+			t.Errorf("got %q, want %q", got, tc.want)
+		}
+	}
+}
+
+func FuzzTx(f *testing.F) {
+	for _, d := range seedBlock(f).Data.Data {
+		f.Add(d)
+	}
+	f.Fuzz(func(_ *testing.T, raw []byte) {
+		tx := ParseTx(raw)
+		_ = tx.ID()
+		_, _ = tx.Extension()
+		_, _ = tx.RWSet()
+	})
+}
+
+func BenchmarkDecodeTx(b *testing.B) {
+	data := seedBlock(b).Data.Data
+	b.ReportAllocs()
+	for i := 0; b.Loop(); i++ {
+		tx := ParseTx(data[i%len(data)])
+		if _, err := tx.RWSet(); err != nil {
+			b.Fatal(err)
+		}
+		tx.ID()
+	}
+}
