@@ -20,12 +20,12 @@ func (b *bookkeeping) write() error  { return nil }
 func (b *bookkeeping) purges() bool  { return false }
 func (b *bookkeeping) finish() error { return nil }
 
-func (c *commit) beginPrivate() error    { return nil }
-func (c *commit) awaitMarker() error     { return nil }
-func (c *commit) preparePrivate() error  { return nil }
-func (c *commit) commitPrivate() error   { return nil }
-func (c *commit) listen() error          { return nil }
-func (c *commit) writeHistory() error    { return nil }
+func (c *commit) beginPrivate() error   { return nil }
+func (c *commit) awaitMarker() error    { return nil }
+func (c *commit) preparePrivate() error { return nil }
+func (c *commit) commitPrivate() error  { return nil }
+func (c *commit) listen() error         { return nil }
+func (c *commit) writeHistory() error   { return nil }
 
 func (l *Ledger) metadataUsed(ns string) bool { return true }
 
