@@ -102,7 +102,7 @@ func NewClient(address string, c ClientConfig) (*grpc.ClientConn, error) {
 			PermitWithoutStream: true,
 		}),
 		grpc.WithInitialWindowSize(1 << 20), grpc.WithInitialConnWindowSize(1 << 21),
-		grpc.WithConnectParams(grpc.ConnectParams{Backoff: backoff.Config{BaseDelay: 100 * time.Millisecond, Multiplier: 1.6, Jitter: 0.2, MaxDelay: 3 * time.Second}}),
+		grpc.WithConnectParams(grpc.ConnectParams{Backoff: backoff.Config{BaseDelay: time.Second, Multiplier: 1.6, Jitter: 0.2, MaxDelay: 10 * time.Second}}),
 		grpc.WithNoProxy(), grpc.WithDisableServiceConfig(),
 	}
 	if c.Dialer != nil {
@@ -111,13 +111,15 @@ func NewClient(address string, c ClientConfig) (*grpc.ClientConn, error) {
 	return grpc.NewClient("passthrough:///"+address, opts...)
 }
 
-// Dial connects and waits until the connection is ready. A refused or
-// unresolvable address fails at once; a TLS failure or a silent server fails
-// when the timeout has passed (SURFACE §1.5, connect errors).
+// Dial connects and waits until the connection is ready; without TLS, until the
+// TCP connection stands, so that a plaintext client of a TLS server finds out
+// when it calls. A refused or unresolvable address fails at once; a TLS failure
+// or a silent server fails when the timeout has passed (SURFACE §1.5, connect
+// errors).
 func Dial(ctx context.Context, address string, c ClientConfig) (*grpc.ClientConn, error) {
 	ctx, cancel := context.WithTimeout(ctx, orDefault(c.Timeout, DefaultDialTimeout))
 	defer cancel()
-	failed := make(chan error, 1)
+	dialed := make(chan error, 1)
 	dial := c.Dialer
 	if dial == nil {
 		var d net.Dialer
@@ -125,9 +127,9 @@ func Dial(ctx context.Context, address string, c ClientConfig) (*grpc.ClientConn
 	}
 	c.Dialer = func(ctx context.Context, a string) (net.Conn, error) {
 		conn, err := dial(ctx, a)
-		if err != nil {
+		if err != nil || !c.TLS {
 			select {
-			case failed <- err:
+			case dialed <- err:
 			default:
 			}
 		}
@@ -137,14 +139,14 @@ func Dial(ctx context.Context, address string, c ClientConfig) (*grpc.ClientConn
 	if err != nil {
 		return nil, err
 	}
-	if err := waitReady(ctx, conn, failed); err != nil {
+	if err := waitReady(ctx, conn, dialed); err != nil {
 		conn.Close()
 		return nil, err
 	}
 	return conn, nil
 }
 
-func waitReady(ctx context.Context, conn *grpc.ClientConn, failed <-chan error) error {
+func waitReady(ctx context.Context, conn *grpc.ClientConn, dialed <-chan error) error {
 	changed := make(chan struct{})
 	watch, stop := context.WithCancel(ctx)
 	defer stop()
@@ -161,9 +163,12 @@ func waitReady(ctx context.Context, conn *grpc.ClientConn, failed <-chan error) 
 		}
 	}()
 	select {
-	case err := <-failed:
+	case err := <-dialed:
 		stop()
 		<-changed
+		if err == nil {
+			return nil
+		}
 		return fmt.Errorf("connection error: desc = \"transport: error while dialing: %w\"", err)
 	case <-changed:
 		if conn.GetState() == connectivity.Ready {
