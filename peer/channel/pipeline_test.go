@@ -173,8 +173,17 @@ func newGenerator(t testing.TB, seed uint64) *generator {
 		t.Fatal(err)
 	}
 	g.bundle = b
-	g.add(g.deploy("deploy", "mycc", g.anybody()), g.deploy("deploy", "other", g.anybody()))
+	g.add(g.deploy("deploy", "mycc", g.anybody(), collections("mycc")), g.deploy("deploy", "other", g.anybody(), collections("other")))
 	return g
+}
+
+// collections is the write that gives a chaincode the collection coll.
+func collections(chaincode string) *kvrwset.KVWrite {
+	return &kvrwset.KVWrite{Key: chaincode + "~collection", Value: protoutil.Marshal(&peer.CollectionConfigPackage{
+		Config: []*peer.CollectionConfig{{Payload: &peer.CollectionConfig_StaticCollectionConfig{
+			StaticCollectionConfig: &peer.StaticCollectionConfig{Name: "coll"},
+		}}},
+	})}
 }
 
 func (g *generator) add(envelopes ...[]byte) {
@@ -259,12 +268,9 @@ func (g *generator) block() {
 		g.config()
 		return
 	case 1:
-		colls := protoutil.Marshal(&peer.CollectionConfigPackage{Config: []*peer.CollectionConfig{{
-			Payload: &peer.CollectionConfig_StaticCollectionConfig{StaticCollectionConfig: &peer.StaticCollectionConfig{Name: "coll"}},
-		}}})
 		cc := []string{"mycc", "other"}[g.rnd.IntN(2)]
 		g.major[cc]++
-		up := g.deploy("upgrade", cc, g.anybody(), &kvrwset.KVWrite{Key: cc + "~collection", Value: colls})
+		up := g.deploy("upgrade", cc, g.anybody(), collections(cc))
 		g.add(g.tx(), up, g.tx())
 		return
 	}
@@ -379,11 +385,8 @@ func TestPendingChanges(t *testing.T) {
 		}
 		return g.net.Tx(tx)
 	}
-	colls := protoutil.Marshal(&peer.CollectionConfigPackage{Config: []*peer.CollectionConfig{{
-		Payload: &peer.CollectionConfig_StaticCollectionConfig{StaticCollectionConfig: &peer.StaticCollectionConfig{Name: "coll"}},
-	}}})
 	g.major["mycc"] = 2
-	g.add(g.deploy("upgrade", "mycc", g.anybody(), &kvrwset.KVWrite{Key: "mycc~collection", Value: colls}))
+	g.add(g.deploy("upgrade", "mycc", g.anybody(), collections("mycc")))
 	put := &kvrwset.KVRWSet{Writes: []*kvrwset.KVWrite{{Key: "k", Value: []byte("v")}}}
 	param := &kvrwset.KVRWSet{MetadataWrites: []*kvrwset.KVMetadataWrite{testchain.Parameter("k", org2)}}
 	del := &kvrwset.KVRWSet{Writes: []*kvrwset.KVWrite{{Key: "k", IsDelete: true}}}

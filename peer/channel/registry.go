@@ -189,7 +189,9 @@ func (r *Registry) Join(genesis *common.Block) error {
 		return fmt.Errorf("cannot create ledger from genesis block: %w", ledger.ErrLedgerExists)
 	}
 	defer r.endJoin(id)
-
+	if n := genesis.GetHeader().GetNumber(); n != 0 {
+		return fmt.Errorf("cannot create ledger from genesis block: Expected block number=0, received block number=%d", n)
+	}
 	block := proto.CloneOf(genesis)
 	fillFilter(block)
 	l, err := r.cfg.Ledgers.Create(block)
