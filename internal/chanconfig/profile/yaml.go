@@ -7,8 +7,12 @@ import (
 	"go.yaml.in/yaml/v3"
 )
 
-// maxNodes bounds how much a file may grow by its anchors.
-const maxNodes = 1 << 20
+// Bounds on how much a file may grow by its anchors, and how deeply they may
+// nest (an anchor may contain itself).
+const (
+	maxNodes = 1 << 18
+	maxDepth = 200
+)
 
 var errTooLarge = errors.New("the file's anchors expand to too many values")
 
@@ -35,11 +39,24 @@ func parseYAML(raw []byte) (map[string]any, error) {
 	return m, nil
 }
 
-type converter struct{ nodes int }
+type converter struct{ nodes, depth int }
+
+// enter counts a node; leave must follow.
+func (c *converter) enter() error {
+	c.nodes++
+	c.depth++
+	if c.nodes > maxNodes || c.depth > maxDepth {
+		return errTooLarge
+	}
+	return nil
+}
+
+func (c *converter) leave() { c.depth-- }
 
 func (c *converter) value(n *yaml.Node) (any, error) {
-	if c.nodes++; c.nodes > maxNodes {
-		return nil, errTooLarge
+	defer c.leave()
+	if err := c.enter(); err != nil {
+		return nil, err
 	}
 	switch n.Kind {
 	case yaml.AliasNode:
@@ -92,8 +109,9 @@ func (c *converter) mapping(n *yaml.Node, into map[string]any) error {
 // merge adds the members of a map, or of a list of maps of which the first
 // wins.
 func (c *converter) merge(n *yaml.Node, into map[string]any) error {
-	if c.nodes++; c.nodes > maxNodes {
-		return errTooLarge
+	defer c.leave()
+	if err := c.enter(); err != nil {
+		return err
 	}
 	switch n.Kind {
 	case yaml.AliasNode:
