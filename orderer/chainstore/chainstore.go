@@ -1,0 +1,302 @@
+// Package chainstore keeps the chains of an orderer: in block files, in one JSON
+// file per block, or in memory (ORDERER §3).
+//
+// A Store owns one directory tree, a Chain the blocks of one channel. Appends to
+// a Chain come from one goroutine, its readers run beside. Recent blocks are kept
+// in memory, bounded in bytes, so that all Deliver readers at the tip share one
+// encoded copy. The package starts no goroutine. orderer/multichannel and
+// orderer/node import it.
+package chainstore
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"sort"
+	"sync"
+
+	"github.com/hyperledger/fabric-protos-go-apiv2/common"
+
+	"github.com/heddle-ledger/heddle/internal/deliver"
+	"github.com/heddle-ledger/heddle/internal/flog"
+	"github.com/heddle-ledger/heddle/internal/metrics"
+	"github.com/heddle-ledger/heddle/internal/protoutil"
+	"github.com/heddle-ledger/heddle/ledger/blockfile"
+)
+
+// Kinds of store, as in General.LedgerType.
+const (
+	File = "file"
+	JSON = "json"
+	RAM  = "ram"
+)
+
+// Config says where and how chains are kept.
+type Config struct {
+	// Type is File or JSON; everything else is RAM.
+	Type string
+	// Dir is FileLedger.Location; empty: a new temporary directory whose name
+	// begins with Prefix.
+	Dir, Prefix string
+	HistorySize int // blocks kept by RAM
+	Metrics     metrics.Provider
+	Log         *flog.Logger
+}
+
+// backend keeps the blocks of one channel. append is called by one goroutine.
+type backend interface {
+	append(b *common.Block) error
+	block(number uint64) (*deliver.Block, error)
+	height() uint64
+	oldest() uint64
+}
+
+// backends open the chains of one kind of store.
+type backends interface {
+	open(id string) (backend, error)
+	list() ([]string, error)
+	close() error
+}
+
+// Store holds the chains of all channels.
+type Store struct {
+	backends backends
+
+	mu     sync.Mutex // guards chains
+	chains map[string]*Chain
+}
+
+// Open opens a store. Texts of errors are the reference's where it dies.
+func Open(cfg Config) (*Store, error) {
+	if cfg.Log == nil {
+		cfg.Log = flog.Nop()
+	}
+	if cfg.Metrics == nil {
+		cfg.Metrics = metrics.Disabled()
+	}
+	b, err := openBackends(cfg)
+	if err != nil {
+		return nil, err
+	}
+	return &Store{backends: b, chains: make(map[string]*Chain)}, nil
+}
+
+func openBackends(cfg Config) (backends, error) {
+	if cfg.Type != File && cfg.Type != JSON {
+		return ramBackends{history: max(cfg.HistorySize, 1)}, nil
+	}
+	if cfg.Dir == "" {
+		dir, err := os.MkdirTemp("", cfg.Prefix)
+		if err != nil {
+			return nil, fmt.Errorf("Error creating temp dir: %w", err)
+		}
+		cfg.Dir = dir
+	}
+	if cfg.Type == JSON {
+		return newJSONBackends(cfg.Dir)
+	}
+	p, err := blockfile.OpenProvider(blockfile.Config{
+		Dir: cfg.Dir, Index: blockfile.IndexNumber, Metrics: cfg.Metrics, Log: cfg.Log,
+	})
+	if err != nil {
+		return nil, err
+	}
+	return fileBackends{p}, nil
+}
+
+// List returns the channels that have at least one block, sorted. A channel whose
+// directory exists but is empty was interrupted while it was made: it does not
+// exist (ORDERER §4.2).
+func (s *Store) List() ([]string, error) {
+	ids, err := s.backends.list()
+	if err != nil {
+		return nil, err
+	}
+	var out []string
+	for _, id := range ids {
+		c, err := s.Chain(id)
+		if err != nil {
+			return nil, err
+		}
+		if c.Height() > 0 {
+			out = append(out, id)
+		}
+	}
+	sort.Strings(out)
+	return out, nil
+}
+
+// Chain opens the chain of a channel, creating it if need be.
+func (s *Store) Chain(id string) (*Chain, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if c, ok := s.chains[id]; ok {
+		return c, nil
+	}
+	b, err := s.backends.open(id)
+	if err != nil {
+		return nil, fmt.Errorf("open ledger of channel %s: %w", id, err)
+	}
+	c := &Chain{backend: b, height: b.height(), grown: make(chan struct{})}
+	s.chains[id] = c
+	return c, nil
+}
+
+// Close closes the files of all chains.
+func (s *Store) Close() error { return s.backends.close() }
+
+// recentBytes bounds the blocks of a chain that are kept in memory; the newest
+// one is kept whatever its size.
+const recentBytes = 16 << 20
+
+// Chain is the chain of one channel.
+type Chain struct {
+	backend backend
+
+	mu     sync.Mutex // guards what follows
+	height uint64
+	grown  chan struct{} // closed and replaced when the height grows
+	recent []recentBlock // the newest blocks, in order
+	bytes  int           // of recent
+}
+
+type recentBlock struct {
+	block *deliver.Block
+	bytes int
+}
+
+// Height is the number of blocks.
+func (c *Chain) Height() uint64 {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.height
+}
+
+// Oldest is the lowest block number that is kept.
+func (c *Chain) Oldest() uint64 { return c.backend.oldest() }
+
+// Append adds the next block durably and wakes its readers. The block must not
+// be changed any more. It is not for concurrent use.
+func (c *Chain) Append(b *common.Block) error {
+	if err := c.backend.append(b); err != nil {
+		return err
+	}
+	size := 0
+	for _, d := range b.GetData().GetData() {
+		size += len(d)
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.height++
+	// Encoded, the block takes as much again.
+	c.recent = append(c.recent, recentBlock{deliver.NewBlock(b), 2 * size})
+	c.bytes += 2 * size
+	for c.bytes > recentBytes && len(c.recent) > 1 {
+		c.bytes -= c.recent[0].bytes
+		c.recent[0] = recentBlock{}
+		c.recent = c.recent[1:]
+	}
+	close(c.grown)
+	c.grown = make(chan struct{})
+	return nil
+}
+
+// Block returns the block of that number, or deliver.ErrNotFound.
+func (c *Chain) Block(number uint64) (*common.Block, error) {
+	b, _, err := c.lookup(number)
+	if err != nil {
+		return nil, err
+	}
+	if b == nil {
+		return nil, deliver.ErrNotFound
+	}
+	return b.Proto()
+}
+
+// Tip returns the newest block of a chain that is not empty.
+func (c *Chain) Tip() (*common.Block, error) { return c.Block(c.Height() - 1) }
+
+// lookup returns the block, or a channel that is closed when the chain has grown.
+func (c *Chain) lookup(number uint64) (*deliver.Block, <-chan struct{}, error) {
+	c.mu.Lock()
+	if number >= c.height {
+		defer c.mu.Unlock()
+		return nil, c.grown, nil
+	}
+	if first := c.height - uint64(len(c.recent)); number >= first {
+		defer c.mu.Unlock()
+		return c.recent[number-first].block, nil, nil
+	}
+	c.mu.Unlock()
+	b, err := c.backend.block(number)
+	return b, nil, err
+}
+
+// Iterator returns the blocks from number on; beyond the height there is nothing
+// to iterate.
+func (c *Chain) Iterator(from uint64) (deliver.Iterator, error) {
+	if from > c.Height() || from < c.Oldest() {
+		return nil, deliver.ErrNotFound
+	}
+	return &iterator{chain: c, next: from}, nil
+}
+
+type iterator struct {
+	chain *Chain
+	next  uint64
+}
+
+func (it *iterator) Next(ctx context.Context) (*deliver.Block, error) {
+	for {
+		b, grown, err := it.chain.lookup(it.next)
+		if err != nil {
+			return nil, err
+		}
+		if b != nil {
+			it.next++
+			return b, nil
+		}
+		select {
+		case <-grown:
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		}
+	}
+}
+
+func (it *iterator) Close() {}
+
+// fileBackends keeps chains in block files (LEDGER §3).
+type fileBackends struct{ provider *blockfile.Provider }
+
+func (f fileBackends) open(id string) (backend, error) {
+	s, err := f.provider.Open(id)
+	if err != nil {
+		return nil, err
+	}
+	return fileBackend{s}, nil
+}
+
+func (f fileBackends) list() ([]string, error) { return f.provider.List() }
+func (f fileBackends) close() error            { return f.provider.Close() }
+
+type fileBackend struct{ store *blockfile.Store }
+
+func (f fileBackend) height() uint64 { return f.store.Height() }
+func (f fileBackend) oldest() uint64 { return 0 }
+
+func (f fileBackend) block(number uint64) (*deliver.Block, error) {
+	raw, err := f.store.RawBlock(number)
+	if errors.Is(err, blockfile.ErrNotFound) {
+		return nil, deliver.ErrNotFound
+	}
+	if err != nil {
+		return nil, err
+	}
+	return deliver.NewRawBlock(number, raw), nil
+}
+
+func (f fileBackend) append(b *common.Block) error {
+	return f.store.Append(protoutil.ParseBlock(b))
+}
