@@ -12,27 +12,40 @@ import (
 	"github.com/heddle-ledger/heddle/protos/ledgerstore"
 )
 
+// scheduleKey names one entry of the expiry schedule (LEDGER §9.1).
+type scheduleKey struct{ expiring, committing uint64 }
+
 // bookkeeping is what one block changes in the bookkeeper (LEDGER §9, §14): new
 // schedule entries and hints go in before the state batch, processed entries
 // out after it. Most blocks have none.
 type bookkeeping struct {
-	additions map[uint64]*ledgerstore.PvtdataKeys // by expiring block
-	hints     []string                            // namespaces with their first metadata
-	processed []uint64                            // committing blocks of the entries due
+	additions map[scheduleKey]*ledgerstore.PvtdataKeys
+	merge     bool          // additions go behind what an entry has already
+	hints     []string      // namespaces with their first metadata
+	processed []scheduleKey // entries that were due
+}
+
+func (b *bookkeeping) add(expiring, committing uint64, c mvcc.Collection, list ...*ledgerstore.KeyAndHash) {
+	if b.additions == nil {
+		b.additions = map[scheduleKey]*ledgerstore.PvtdataKeys{}
+	}
+	k := scheduleKey{expiring, committing}
+	if b.additions[k] == nil {
+		b.additions[k] = &ledgerstore.PvtdataKeys{}
+	}
+	addKeys(b.additions[k], c, list...)
 }
 
 // planBookkeeping finds out what the block changes in the bookkeeper and adds
 // the purges that are due to its updates.
 func (c *commit) planBookkeeping() error {
 	l, u := c.l, c.result.Updates
-	b := &bookkeeping{}
-	c.books = b
-	var err error
-	if b.additions, err = l.schedule(u, c.number); err != nil {
+	c.books = &bookkeeping{}
+	if err := l.schedule(u, c.number, c.books); err != nil {
 		return err
 	}
-	b.hints = newHints(u, l.metadataUsed)
-	return l.purgeExpired(u, c.number, b)
+	c.books.hints = newHints(u, l.metadataUsed)
+	return l.purgeExpired(u, c.number, c.books)
 }
 
 // newHints lists the namespaces in which the updates set metadata for the first
@@ -64,32 +77,23 @@ func anyMetadata(s *state.Space) bool {
 	return false
 }
 
-// schedule lists the private keys and key hashes that the updates write, by the
-// block in which they expire (LEDGER §14.2).
-func (l *Ledger) schedule(u *mvcc.Updates, block uint64) (map[uint64]*ledgerstore.PvtdataKeys, error) {
-	var out map[uint64]*ledgerstore.PvtdataKeys
+// schedule adds the private keys and key hashes that the updates write to the
+// schedule (LEDGER §14.2).
+func (l *Ledger) schedule(u *mvcc.Updates, block uint64, b *bookkeeping) error {
 	for _, c := range u.Collections() {
 		btl, err := l.blockToLive(c.Namespace, c.Name)
 		if err != nil {
-			return nil, err
+			return err
 		}
 		expiring := expiringBlock(block, btl)
 		if expiring == math.MaxUint64 {
 			continue
 		}
-		list := scheduleList(u, c)
-		if len(list) == 0 {
-			continue
+		if list := scheduleList(u, c); len(list) > 0 {
+			b.add(expiring, block, c, list...)
 		}
-		if out == nil {
-			out = map[uint64]*ledgerstore.PvtdataKeys{}
-		}
-		if out[expiring] == nil {
-			out[expiring] = &ledgerstore.PvtdataKeys{}
-		}
-		addKeys(out[expiring], c, list...)
 	}
-	return out, nil
+	return nil
 }
 
 func scheduleList(u *mvcc.Updates, c mvcc.Collection) []*ledgerstore.KeyAndHash {
@@ -143,27 +147,17 @@ func expiringBlock(committing, btl uint64) uint64 {
 // purgeExpired adds deletes of the keys that expire in the block to its updates
 // (LEDGER §14.1).
 func (l *Ledger) purgeExpired(u *mvcc.Updates, block uint64, b *bookkeeping) error {
-	due, err := l.side.dueAt(block)
-	if err != nil {
-		return err
-	}
-	for _, entry := range due {
-		b.processed = append(b.processed, entry.committing)
-		for ns, colls := range entry.keys.GetMap() {
+	return l.books.due(block, func(k scheduleKey, entry *ledgerstore.PvtdataKeys) error {
+		b.processed = append(b.processed, k)
+		for ns, colls := range entry.GetMap() {
 			for coll, keys := range colls.GetMap() {
-				if err := l.purgeKeys(u, mvcc.Collection{Namespace: ns, Name: coll}, entry.committing, keys.GetList()); err != nil {
+				if err := l.purgeKeys(u, mvcc.Collection{Namespace: ns, Name: coll}, k.committing, keys.GetList()); err != nil {
 					return err
 				}
 			}
 		}
-	}
-	return nil
-}
-
-// due is one schedule entry.
-type due struct {
-	committing uint64
-	keys       *ledgerstore.PvtdataKeys
+		return nil
+	})
 }
 
 func (l *Ledger) purgeKeys(u *mvcc.Updates, c mvcc.Collection, committing uint64, list []*ledgerstore.KeyAndHash) error {

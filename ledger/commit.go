@@ -187,7 +187,7 @@ func (c *commit) writeState() error {
 	if err := c.planBookkeeping(); err != nil {
 		return err
 	}
-	if err := c.books.write(); err != nil {
+	if err := l.books.write(c.books); err != nil {
 		return err
 	}
 	if err := l.points.Hit(PointAfterBookkeeping); err != nil {
@@ -196,13 +196,13 @@ func (c *commit) writeState() error {
 	// Processed schedule entries go only once the state is durable (LEDGER
 	// §15.3 d).
 	savepoint := state.Version{Block: c.number, Tx: uint64(c.block.Len()) - 1}
-	if err := l.state.Apply(c.result.Updates.Batch, &savepoint, c.books.purges()); err != nil {
+	if err := l.state.Apply(c.result.Updates.Batch, &savepoint, len(c.books.processed) > 0); err != nil {
 		return err
 	}
 	if err := l.points.Hit(PointAfterState); err != nil {
 		return err
 	}
-	if err := c.books.finish(); err != nil {
+	if err := l.books.finish(c.books); err != nil {
 		return err
 	}
 	return l.points.Hit(PointAfterPurge)

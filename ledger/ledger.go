@@ -26,6 +26,7 @@ type Ledger struct {
 
 	blocks *blockfile.Store
 	state  state.DB
+	books  *books
 	side   *side
 
 	btlMu sync.Mutex // guards btl
@@ -97,6 +98,8 @@ func (l *Ledger) NewSimulator(txid string) (*Simulator, error) {
 	}
 	return newSimulator(txid, snap, l.metadataUsed, l.state.CheckWrite), nil
 }
+
+func (l *Ledger) metadataUsed(ns string) bool { return l.books.metadataUsed(ns) }
 
 // ChannelConfig returns the channel's current configuration as the state has it
 // (LEDGER §4.3), nil if the state has none.

@@ -21,6 +21,9 @@ func (p *Provider) newLedger(id string) (*Ledger, error) {
 	if l.state, err = p.state.Open(id); err != nil {
 		return nil, err
 	}
+	if l.books, err = openBooks(p.sides.bookkeeper, id); err != nil {
+		return nil, err
+	}
 	l.validator = mvcc.Validator{State: l.state, MetadataUsed: l.metadataUsed, CheckWrite: l.state.CheckWrite}
 	if h := blocks.Height(); h > 0 {
 		last, err := blocks.BlockByNumber(h - 1)
@@ -34,6 +37,7 @@ func (p *Provider) newLedger(id string) (*Ledger, error) {
 	if err := l.recover(); err != nil {
 		return nil, err
 	}
+	l.side = &side{}
 	l.height = blocks.Height()
 	blocks.Publish()
 	return l, nil

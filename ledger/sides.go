@@ -1,24 +1,44 @@
 package ledger
 
 import (
+	"errors"
+	"fmt"
+	"path"
+
 	"github.com/hyperledger/fabric-protos-go-apiv2/ledger/rwset"
 	"github.com/hyperledger/fabric-protos-go-apiv2/peer"
 
+	"github.com/heddle-ledger/heddle/ledger/blockfile"
+	"github.com/heddle-ledger/heddle/ledger/kv"
 	"github.com/heddle-ledger/heddle/ledger/mvcc"
 )
 
-type sideStores struct{}
+func isNotFound(err error) bool { return errors.Is(err, blockfile.ErrNotFound) }
 
-func openSideStores(cfg *Config) (*sideStores, error) { return &sideStores{}, nil }
-func (s *sideStores) close() error                    { return nil }
+type sideStores struct {
+	bookkeeper *kv.Database
+}
 
-type side struct{}
+func openSideStores(cfg *Config) (*sideStores, error) {
+	db, err := kv.Open(kv.Config{Dir: path.Join(cfg.Dir, "bookkeeper"), FS: cfg.FS})
+	if err != nil {
+		return nil, fmt.Errorf("open bookkeeper: %w", err)
+	}
+	return &sideStores{bookkeeper: db}, nil
+}
+func (s *sideStores) close() error { return s.bookkeeper.Close() }
 
-func (s *side) dueAt(block uint64) ([]due, error) { return nil, nil }
+type side struct{ history *int }
 
-func (b *bookkeeping) write() error  { return nil }
-func (b *bookkeeping) purges() bool  { return false }
-func (b *bookkeeping) finish() error { return nil }
+type heightIterator interface {
+	Next() (block, tx uint64, ok bool, err error)
+	Close()
+}
+
+func (s *side) heightsOf(ns, key string) heightIterator { return nil }
+
+func (s *side) storeOld(data map[uint64]mvcc.PrivateSets) error { return nil }
+func (s *side) oldApplied() error                               { return nil }
 
 func (c *commit) beginPrivate() error   { return nil }
 func (c *commit) awaitMarker() error    { return nil }
@@ -26,8 +46,6 @@ func (c *commit) preparePrivate() error { return nil }
 func (c *commit) commitPrivate() error  { return nil }
 func (c *commit) listen() error         { return nil }
 func (c *commit) writeHistory() error   { return nil }
-
-func (l *Ledger) metadataUsed(ns string) bool { return true }
 
 // PrivateData is what the caller collected for a block.
 type PrivateData struct {
@@ -48,19 +66,6 @@ type MissingCollection struct {
 	Eligible              bool
 }
 
-// ReconciledData is private data of an old block that arrived late.
-type ReconciledData struct {
-	Block uint64
-	Sets  map[uint64]*rwset.TxPvtReadWriteSet
-}
-
-// HashMismatch is reconciled data that was not what the block names.
-type HashMismatch struct {
-	Block, Tx             uint64
-	Namespace, Collection string
-	ExpectedHash          []byte
-}
-
 // CollectionFilter names the collections wanted of each namespace; nil means
 // all of them.
 type CollectionFilter map[string]map[string]bool
@@ -69,7 +74,6 @@ type CollectionFilter map[string]map[string]bool
 // that the caller must not collect (LEDGER §15.1).
 func (l *Ledger) PrivateDataExists(n uint64) bool { return false }
 
-func (l *Ledger) CommitReconciled(data []ReconciledData) ([]HashMismatch, error) { return nil, nil }
 func (l *Ledger) PrivateDataOf(block uint64, filter CollectionFilter) (map[uint64]*rwset.TxPvtReadWriteSet, error) {
 	return nil, nil
 }
@@ -82,11 +86,3 @@ func (l *Ledger) CollectionConfigBelow(block uint64, chaincode string) (*peer.Co
 func (l *Ledger) CollectionConfigAt(block uint64, chaincode string) (*peer.CollectionConfigPackage, error) {
 	return nil, nil
 }
-
-type HistoryExecutor struct{}
-
-func (l *Ledger) NewHistoryExecutor() (*HistoryExecutor, error) { return nil, ErrHistoryOff }
-func (h *HistoryExecutor) GetHistoryForKey(ns, key string) (HistoryIterator, error) {
-	return nil, ErrHistoryOff
-}
-func (h *HistoryExecutor) Done() {}

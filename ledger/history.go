@@ -1,0 +1,167 @@
+package ledger
+
+import (
+	"fmt"
+	"sync"
+
+	"github.com/hyperledger/fabric-protos-go-apiv2/common"
+	"github.com/hyperledger/fabric-protos-go-apiv2/ledger/queryresult"
+	"github.com/hyperledger/fabric-protos-go-apiv2/ledger/rwset/kvrwset"
+	"github.com/hyperledger/fabric-protos-go-apiv2/peer"
+
+	"github.com/heddle-ledger/heddle/internal/protoutil"
+	"github.com/heddle-ledger/heddle/ledger/blockfile"
+)
+
+// publicWrites visits the public writes of a block's valid endorser
+// transactions, deletes included (LEDGER §6.1).
+func publicWrites(b *protoutil.Block, flags []byte, visit func(tx uint64, ns, key string)) error {
+	for i := range b.Len() {
+		if flags[i] != byte(peer.TxValidationCode_VALID) {
+			continue
+		}
+		tx := b.Tx(i)
+		ch, err := tx.ChannelHeader()
+		if err != nil {
+			return fmt.Errorf("transaction [%d] of block [%d]: %w", i, b.Number(), err)
+		}
+		if ch.Type != int32(common.HeaderType_ENDORSER_TRANSACTION) {
+			continue
+		}
+		set, err := tx.RWSet()
+		if err != nil {
+			return fmt.Errorf("transaction [%d] of block [%d]: %w", i, b.Number(), err)
+		}
+		for k := range set.Namespaces {
+			for _, w := range set.Namespaces[k].KV.GetWrites() {
+				visit(uint64(i), set.Namespaces[k].Namespace, w.Key)
+			}
+		}
+	}
+	return nil
+}
+
+// HistoryExecutor answers queries for the past values of keys. It must be ended
+// with Done.
+type HistoryExecutor struct {
+	l *Ledger
+
+	mu   sync.Mutex // guards what follows
+	done bool
+	open map[*historyIterator]struct{}
+}
+
+// NewHistoryExecutor returns an executor; it fails if the history database is
+// not enabled.
+func (l *Ledger) NewHistoryExecutor() (*HistoryExecutor, error) {
+	if l.side.history == nil {
+		return nil, ErrHistoryOff
+	}
+	return &HistoryExecutor{l: l, open: map[*historyIterator]struct{}{}}, nil
+}
+
+// GetHistoryForKey walks over the values that valid transactions gave a key,
+// oldest first. Nothing of it is recorded in a simulation.
+func (h *HistoryExecutor) GetHistoryForKey(ns, key string) (HistoryIterator, error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.done {
+		return nil, ErrDone
+	}
+	it := &historyIterator{h: h, ns: ns, key: key, heights: h.l.side.heightsOf(ns, key)}
+	h.open[it] = struct{}{}
+	return it, nil
+}
+
+// Done ends the executor and its iterators. It may be called more than once.
+func (h *HistoryExecutor) Done() {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.done = true
+	for it := range h.open {
+		it.heights.Close()
+	}
+	clear(h.open)
+}
+
+type historyIterator struct {
+	h       *HistoryExecutor
+	ns, key string
+	heights heightIterator
+}
+
+// Close ends the iteration. It may be called more than once.
+func (it *historyIterator) Close() {
+	it.h.mu.Lock()
+	defer it.h.mu.Unlock()
+	if _, ok := it.h.open[it]; ok {
+		it.heights.Close()
+		delete(it.h.open, it)
+	}
+}
+
+// Next returns the next value, or nil at the end. Entries that are not the
+// key's, as keys with 00 bytes bring up, are passed over (LEDGER §6.2).
+func (it *historyIterator) Next() (*queryresult.KeyModification, error) {
+	it.h.mu.Lock()
+	defer it.h.mu.Unlock()
+	if it.h.done {
+		return nil, ErrDone
+	}
+	if _, ok := it.h.open[it]; !ok {
+		return nil, nil
+	}
+	for {
+		block, tx, ok, err := it.heights.Next()
+		if err != nil || !ok {
+			return nil, err
+		}
+		m, err := keyModification(it.h.l.blocks, block, tx, it.ns, it.key)
+		if err != nil || m != nil {
+			return m, err
+		}
+	}
+}
+
+// keyModification is what a transaction did to a key, nil if it did nothing to
+// it.
+func keyModification(blocks *blockfile.Store, block, number uint64, ns, key string) (*queryresult.KeyModification, error) {
+	raw, err := blocks.TxBytesByBlockTx(block, number)
+	if err != nil {
+		if isNotFound(err) {
+			return nil, nil
+		}
+		return nil, err
+	}
+	tx := protoutil.ParseTx(raw)
+	set, err := tx.RWSet()
+	if err != nil {
+		return nil, nil
+	}
+	w := firstWrite(set, ns, key)
+	if w == nil {
+		return nil, nil
+	}
+	ch, err := tx.ChannelHeader()
+	if err != nil {
+		return nil, err
+	}
+	m := &queryresult.KeyModification{TxId: ch.TxId, Timestamp: ch.Timestamp, Value: w.Value}
+	m.IsDelete = w.IsDelete || len(w.Value) == 0
+	return m, nil
+}
+
+func firstWrite(set *protoutil.TxRWSet, ns, key string) *kvrwset.KVWrite {
+	for i := range set.Namespaces {
+		if set.Namespaces[i].Namespace != ns {
+			continue
+		}
+		for _, w := range set.Namespaces[i].KV.GetWrites() {
+			if w.Key == key {
+				return w
+			}
+		}
+		return nil
+	}
+	return nil
+}
