@@ -24,7 +24,9 @@ func verifyOptions(roots, intermediates []*x509.Certificate) x509.VerifyOptions 
 	return opts
 }
 
-// uniqueChain builds the one chain from c to a root.
+// uniqueChain builds the one chain from c to a root. The rules are those of Go's crypto/x509 today; beside
+// texts they differ from those the reference was built with in what has since been found unsafe: a
+// certificate signed with SHA-1 has no chain, one with a negative serial number does not parse.
 func uniqueChain(c *x509.Certificate, opts x509.VerifyOptions) ([]*x509.Certificate, error) {
 	chains, err := c.Verify(opts)
 	if err != nil {
@@ -109,14 +111,15 @@ func (m *MSP) chainDigest(chain []*x509.Certificate) []byte {
 	return h.Sum(nil)
 }
 
-var (
-	oidSubjectKeyID   = asn1.ObjectIdentifier{2, 5, 29, 14}
-	oidAuthorityKeyID = asn1.ObjectIdentifier{2, 5, 29, 35}
+// Object identifiers of certificate extensions.
+const (
+	oidSubjectKeyID   = "2.5.29.14"
+	oidAuthorityKeyID = "2.5.29.35"
 )
 
 func subjectKeyID(c *x509.Certificate) ([]byte, error) {
 	for _, e := range c.Extensions {
-		if e.Id.Equal(oidSubjectKeyID) {
+		if e.Id.String() == oidSubjectKeyID {
 			return c.SubjectKeyId, nil
 		}
 	}
@@ -147,7 +150,7 @@ func parseCRL(raw []byte) (*revocationList, error) {
 
 func authorityKeyID(exts []pkix.Extension) ([]byte, error) {
 	for _, e := range exts {
-		if !e.Id.Equal(oidAuthorityKeyID) {
+		if e.Id.String() != oidAuthorityKeyID {
 			continue
 		}
 		var id struct {
