@@ -161,7 +161,11 @@ func (e *Endorser) initialize(ctx context.Context, r *request, p *support.TxPara
 		return fmt.Errorf("attempting to deploy a system chaincode %s/%s", id.Name, r.channelID)
 	}
 	def := &support.Definition{Name: pkg.Name(), Version: pkg.Version(), Path: pkg.Path(), Type: pkg.Type()}
-	if _, _, err := e.cfg.Executor.ExecuteInit(ctx, p, def, cds.ChaincodeSpec.Input); err != nil {
+	input := cds.ChaincodeSpec.Input
+	if input == nil {
+		input = &peer.ChaincodeInput{}
+	}
+	if _, _, err := e.cfg.Executor.ExecuteInit(ctx, p, def, input); err != nil {
 		e.metrics.initFailures.With("channel", r.channelID, "chaincode", def.CName()).Add(1)
 		return err
 	}
