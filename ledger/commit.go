@@ -142,6 +142,48 @@ func (c *commit) judge() error {
 	return c.listen()
 }
 
+// listen records what the block does to deployed chaincodes. It is done before
+// anything of the block is durable, and again when the block is replayed.
+func (c *commit) listen() error {
+	changes, err := lifecycleChanges(c.result.Updates, c.l.state)
+	if err != nil || len(changes) == 0 {
+		return err
+	}
+	if err := c.l.points.Hit(PointBeforeSideEffects); err != nil {
+		return err
+	}
+	if err := c.noteEligibility(changes); err != nil {
+		return err
+	}
+	return recordConfigs(c.l.conf, c.number, changes)
+}
+
+// noteEligibility tells the private store of collections that this peer's
+// organisation joins with the block.
+func (c *commit) noteEligibility(changes []lifecycleChange) error {
+	joined := map[string][]string{}
+	for i := range changes {
+		colls, err := c.l.newlyEligible(&changes[i])
+		if err != nil {
+			return err
+		}
+		if len(colls) > 0 {
+			joined[changes[i].chaincode] = colls
+		}
+	}
+	if len(joined) == 0 {
+		return nil
+	}
+	return c.l.side.becameEligible(c.number, joined)
+}
+
+func (c *commit) writeHistory() error {
+	if c.l.history == nil {
+		return nil
+	}
+	return c.l.history.commit(c.block, c.block.Flags())
+}
+
 // storeBlock makes the block durable (LEDGER §15 step 4).
 func (c *commit) storeBlock() error {
 	l := c.l

@@ -54,7 +54,7 @@ type HistoryExecutor struct {
 // NewHistoryExecutor returns an executor; it fails if the history database is
 // not enabled.
 func (l *Ledger) NewHistoryExecutor() (*HistoryExecutor, error) {
-	if l.side.history == nil {
+	if l.history == nil {
 		return nil, ErrHistoryOff
 	}
 	return &HistoryExecutor{l: l, open: map[*historyIterator]struct{}{}}, nil
@@ -68,7 +68,7 @@ func (h *HistoryExecutor) GetHistoryForKey(ns, key string) (HistoryIterator, err
 	if h.done {
 		return nil, ErrDone
 	}
-	it := &historyIterator{h: h, ns: ns, key: key, heights: h.l.side.heightsOf(ns, key)}
+	it := &historyIterator{h: h, ns: ns, key: key, heights: h.l.history.heights(ns, key)}
 	h.open[it] = struct{}{}
 	return it, nil
 }
@@ -87,7 +87,7 @@ func (h *HistoryExecutor) Done() {
 type historyIterator struct {
 	h       *HistoryExecutor
 	ns, key string
-	heights heightIterator
+	heights *heightIterator
 }
 
 // Close ends the iteration. It may be called more than once.
@@ -112,11 +112,11 @@ func (it *historyIterator) Next() (*queryresult.KeyModification, error) {
 		return nil, nil
 	}
 	for {
-		block, tx, ok, err := it.heights.Next()
+		at, ok, err := it.heights.Next()
 		if err != nil || !ok {
 			return nil, err
 		}
-		m, err := keyModification(it.h.l.blocks, block, tx, it.ns, it.key)
+		m, err := keyModification(it.h.l.blocks, at.Block, at.Tx, it.ns, it.key)
 		if err != nil || m != nil {
 			return m, err
 		}

@@ -11,6 +11,7 @@ import (
 	"github.com/heddle-ledger/heddle/internal/flog"
 	"github.com/heddle-ledger/heddle/internal/protoutil"
 	"github.com/heddle-ledger/heddle/ledger/blockfile"
+	"github.com/heddle-ledger/heddle/ledger/kv"
 	"github.com/heddle-ledger/heddle/ledger/mvcc"
 	"github.com/heddle-ledger/heddle/ledger/state"
 )
@@ -24,10 +25,12 @@ type Ledger struct {
 	metrics    *ledgerMetrics
 	membership Membership
 
-	blocks *blockfile.Store
-	state  state.DB
-	books  *books
-	side   *side
+	blocks  *blockfile.Store
+	state   state.DB
+	books   *books
+	conf    *kv.Store
+	history *historyDB // nil if not enabled
+	side    *side
 
 	btlMu sync.Mutex // guards btl
 	btl   map[mvcc.Collection]uint64

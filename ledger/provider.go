@@ -34,6 +34,10 @@ const (
 	dirProvider = "ledgerProvider"
 	dirChains   = "chains"
 	dirState    = "stateLeveldb"
+
+	dirBookkeeper  = "bookkeeper"
+	dirConfHistory = "configHistory"
+	dirHistory     = "historyLeveldb"
 )
 
 // Keys of the ledgerProvider database (LEDGER §2.3).

@@ -25,6 +25,10 @@ func (p *Provider) newLedger(id string) (*Ledger, error) {
 		return nil, err
 	}
 	l.validator = mvcc.Validator{State: l.state, MetadataUsed: l.metadataUsed, CheckWrite: l.state.CheckWrite}
+	l.conf = p.sides.conf.Store(id)
+	if p.cfg.History {
+		l.history = newHistoryDB(p.sides.history, id)
+	}
 	if h := blocks.Height(); h > 0 {
 		last, err := blocks.BlockByNumber(h - 1)
 		if err != nil {
@@ -43,31 +47,65 @@ func (p *Provider) newLedger(id string) (*Ledger, error) {
 	return l, nil
 }
 
+// recover replays into state and history the blocks that they do not have. The
+// codes in the blocks are final; nothing is judged again.
 func (l *Ledger) recover() error {
 	height := l.blocks.Height()
-	sp, err := l.state.Savepoint()
+	stateNext, err := l.stateNext()
 	if err != nil {
 		return err
 	}
-	next := uint64(0)
-	if sp != nil {
-		next = sp.Block + 1
-	}
-	if next > height {
-		return aheadError("state", next, height)
-	}
-	for ; next < height; next++ {
-		b, err := l.blocks.BlockByNumber(next)
-		if err != nil {
+	historyNext := height
+	if l.history != nil {
+		if historyNext, err = l.history.next(); err != nil {
 			return err
 		}
-		c := &commit{l: l, block: protoutil.ParseBlock(b), number: next, replay: true}
+	}
+	if stateNext > height {
+		return aheadError("state", stateNext, height)
+	}
+	if historyNext > height {
+		return aheadError("history", historyNext, height)
+	}
+	if stateNext < height || historyNext < height {
+		l.log.Infof("[%s] Replaying blocks up to [%d] into state (from [%d]) and history (from [%d])", l.id, height-1, stateNext, historyNext)
+	}
+	for n := min(stateNext, historyNext); n < height; n++ {
+		if err := l.replay(n, n >= stateNext, n >= historyNext); err != nil {
+			return fmt.Errorf("replay block [%d]: %w", n, err)
+		}
+	}
+	if height > 0 {
+		return l.books.dropUpTo(height - 1)
+	}
+	return nil
+}
+
+// stateNext is the first block that the state does not have.
+func (l *Ledger) stateNext() (uint64, error) {
+	sp, err := l.state.Savepoint()
+	if err != nil || sp == nil {
+		return 0, err
+	}
+	return sp.Block + 1, nil
+}
+
+func (l *Ledger) replay(n uint64, intoState, intoHistory bool) error {
+	b, err := l.blocks.BlockByNumber(n)
+	if err != nil {
+		return err
+	}
+	c := &commit{l: l, block: protoutil.ParseBlock(b), number: n, replay: true}
+	if intoState {
 		if err := c.judge(); err != nil {
 			return err
 		}
 		if err := c.writeState(); err != nil {
 			return err
 		}
+	}
+	if intoHistory {
+		return c.writeHistory()
 	}
 	return nil
 }

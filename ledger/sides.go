@@ -6,7 +6,6 @@ import (
 	"path"
 
 	"github.com/hyperledger/fabric-protos-go-apiv2/ledger/rwset"
-	"github.com/hyperledger/fabric-protos-go-apiv2/peer"
 
 	"github.com/heddle-ledger/heddle/ledger/blockfile"
 	"github.com/heddle-ledger/heddle/ledger/kv"
@@ -15,27 +14,34 @@ import (
 
 func isNotFound(err error) bool { return errors.Is(err, blockfile.ErrNotFound) }
 
+// sideStores are the databases beside block files and state.
 type sideStores struct {
-	bookkeeper *kv.Database
+	bookkeeper, conf, history *kv.Database
 }
 
-func openSideStores(cfg *Config) (*sideStores, error) {
-	db, err := kv.Open(kv.Config{Dir: path.Join(cfg.Dir, "bookkeeper"), FS: cfg.FS})
-	if err != nil {
-		return nil, fmt.Errorf("open bookkeeper: %w", err)
+func openSideStores(cfg *Config) (_ *sideStores, err error) {
+	s := &sideStores{}
+	for name, db := range map[string]**kv.Database{dirBookkeeper: &s.bookkeeper, dirConfHistory: &s.conf, dirHistory: &s.history} {
+		if *db, err = kv.Open(kv.Config{Dir: path.Join(cfg.Dir, name), FS: cfg.FS}); err != nil {
+			return s, fmt.Errorf("open %s: %w", name, err)
+		}
 	}
-	return &sideStores{bookkeeper: db}, nil
-}
-func (s *sideStores) close() error { return s.bookkeeper.Close() }
-
-type side struct{ history *int }
-
-type heightIterator interface {
-	Next() (block, tx uint64, ok bool, err error)
-	Close()
+	return s, nil
 }
 
-func (s *side) heightsOf(ns, key string) heightIterator { return nil }
+func (s *sideStores) close() error {
+	var errs []error
+	for _, db := range []*kv.Database{s.bookkeeper, s.conf, s.history} {
+		if db != nil {
+			errs = append(errs, db.Close())
+		}
+	}
+	return errors.Join(errs...)
+}
+
+type side struct{}
+
+func (s *side) becameEligible(block uint64, colls map[string][]string) error { return nil }
 
 func (s *side) storeOld(data map[uint64]mvcc.PrivateSets) error { return nil }
 func (s *side) oldApplied() error                               { return nil }
@@ -44,8 +50,6 @@ func (c *commit) beginPrivate() error   { return nil }
 func (c *commit) awaitMarker() error    { return nil }
 func (c *commit) preparePrivate() error { return nil }
 func (c *commit) commitPrivate() error  { return nil }
-func (c *commit) listen() error         { return nil }
-func (c *commit) writeHistory() error   { return nil }
 
 // PrivateData is what the caller collected for a block.
 type PrivateData struct {
@@ -78,11 +82,5 @@ func (l *Ledger) PrivateDataOf(block uint64, filter CollectionFilter) (map[uint6
 	return nil, nil
 }
 func (l *Ledger) MissingPrivateData(blocks int) (map[uint64]map[uint64][]MissingCollection, error) {
-	return nil, nil
-}
-func (l *Ledger) CollectionConfigBelow(block uint64, chaincode string) (*peer.CollectionConfigPackage, uint64, error) {
-	return nil, 0, nil
-}
-func (l *Ledger) CollectionConfigAt(block uint64, chaincode string) (*peer.CollectionConfigPackage, error) {
 	return nil, nil
 }
