@@ -133,7 +133,11 @@ type conn struct {
 	toCC   chan *peer.ChaincodeMessage
 	closed chan struct{}
 	ended  chan error // what Register returned
+	once   sync.Once
 }
+
+// cut breaks the connection.
+func (c *conn) cut() { c.once.Do(func() { close(c.closed) }) }
 
 // connect opens a stream to the peer.
 func (w *world) connect(t testing.TB) *conn {
@@ -143,7 +147,7 @@ func (w *world) connect(t testing.TB) *conn {
 	}
 	go func() {
 		err := w.Register(c)
-		close(c.closed)
+		c.cut()
 		c.ended <- err
 	}()
 	t.Cleanup(func() { c.hangUp() })

@@ -38,8 +38,9 @@ type Simulator struct {
 	meta   map[string]map[string][]byte
 	paged  bool
 
-	Reads []string // "ns/key", in order
-	Open  int
+	Reads  []string // "ns/key", in order
+	Open   int      // iterators
+	Unread int      // results that closed iterators were not asked for
 }
 
 var (
@@ -208,5 +209,6 @@ func (it *iterator) Close() {
 	if !it.closed {
 		it.closed = true
 		it.sim.Open--
+		it.sim.Unread += len(it.kvs)
 	}
 }
