@@ -9,6 +9,8 @@ import (
 	"testing"
 
 	"github.com/hyperledger/fabric-protos-go-apiv2/common"
+	"github.com/hyperledger/fabric-protos-go-apiv2/ledger/rwset"
+	"github.com/hyperledger/fabric-protos-go-apiv2/ledger/rwset/kvrwset"
 	"github.com/hyperledger/fabric-protos-go-apiv2/peer"
 	"google.golang.org/protobuf/proto"
 )
@@ -183,6 +185,70 @@ func FuzzTx(f *testing.F) {
 		_, _ = tx.Extension()
 		_, _ = tx.RWSet()
 	})
+}
+
+// checkFast holds a fast decoder to the library: what it takes must be the same
+// message.
+func checkFast[M proto.Message](t *testing.T, raw []byte, fresh func() M, fast fastDecoder[M]) {
+	t.Helper()
+	m := fresh()
+	if !fast(raw, m) {
+		return
+	}
+	want := fresh()
+	if err := proto.Unmarshal(raw, want); err != nil {
+		t.Fatalf("%T: taken, but the library says %v", m, err)
+	}
+	if !proto.Equal(m, want) {
+		t.Fatalf("%T: got %v, want %v", m, m, want)
+	}
+}
+
+func FuzzFastDecoders(f *testing.F) {
+	for _, d := range seedBlock(f).Data.Data {
+		tx := ParseTx(d)
+		f.Add(d)
+		p, _ := tx.Payload()
+		f.Add(p.Header.ChannelHeader)
+		f.Add(p.Data)
+		a, _ := tx.Action()
+		f.Add(a.Results)
+	}
+	f.Fuzz(func(t *testing.T, raw []byte) {
+		checkFast(t, raw, newMessage[common.Envelope], fastEnvelope)
+		checkFast(t, raw, newMessage[common.Payload], fastPayload)
+		checkFast(t, raw, newMessage[common.ChannelHeader], fastChannelHeader)
+		checkFast(t, raw, newMessage[common.SignatureHeader], fastSignatureHeader)
+		checkFast(t, raw, newMessage[peer.ChaincodeHeaderExtension], fastExtension)
+		checkFast(t, raw, newMessage[peer.Transaction], fastTransaction)
+		checkFast(t, raw, newMessage[peer.ChaincodeActionPayload], fastActionPayload)
+		checkFast(t, raw, newMessage[peer.ProposalResponsePayload], fastResponsePayload)
+		checkFast(t, raw, newMessage[peer.ChaincodeAction], fastChaincodeAction)
+		checkFast(t, raw, newMessage[rwset.TxReadWriteSet], fastTxRWSet)
+		checkFast(t, raw, newMessage[kvrwset.KVRWSet], fastKVRWSet)
+	})
+}
+
+func TestFastDecodersTakeTheUsualForm(t *testing.T) {
+	t.Parallel()
+	for i, d := range seedBlock(t).Data.Data {
+		tx := ParseTx(d)
+		if !fastEnvelope(d, &common.Envelope{}) {
+			t.Errorf("transaction %d: envelope", i)
+		}
+		p, err := tx.Payload()
+		if err != nil {
+			t.Fatal(err)
+		}
+		a, err := tx.ActionPayload()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !fastChannelHeader(p.Header.ChannelHeader, &common.ChannelHeader{}) || !fastTransaction(p.Data, &peer.Transaction{}) ||
+			!fastResponsePayload(a.Action.ProposalResponsePayload, &peer.ProposalResponsePayload{}) {
+			t.Errorf("transaction %d: a part is left to the library", i)
+		}
+	}
 }
 
 func BenchmarkDecodeTx(b *testing.B) {

@@ -122,7 +122,7 @@ func (t *Tx) Bytes() []byte { return t.raw }
 // Envelope decodes the envelope.
 func (t *Tx) Envelope() (*common.Envelope, error) {
 	return t.envelope.get(func() (*common.Envelope, error) {
-		return decode("Envelope", t.raw, &common.Envelope{})
+		return decodeFast("Envelope", t.raw, newMessage[common.Envelope], fastEnvelope)
 	})
 }
 
@@ -133,7 +133,7 @@ func (t *Tx) Payload() (*common.Payload, error) {
 		if err != nil {
 			return nil, err
 		}
-		return decode("Payload", env.Payload, &common.Payload{})
+		return decodeFast("Payload", env.Payload, newMessage[common.Payload], fastPayload)
 	})
 }
 
@@ -147,7 +147,7 @@ func (t *Tx) ChannelHeader() (*common.ChannelHeader, error) {
 		if p.Header == nil {
 			return nil, ErrNoHeader
 		}
-		return decode("ChannelHeader", p.Header.ChannelHeader, &common.ChannelHeader{})
+		return decodeFast("ChannelHeader", p.Header.ChannelHeader, newMessage[common.ChannelHeader], fastChannelHeader)
 	})
 }
 
@@ -161,7 +161,7 @@ func (t *Tx) SignatureHeader() (*common.SignatureHeader, error) {
 		if p.Header == nil {
 			return nil, ErrNoHeader
 		}
-		return decode("SignatureHeader", p.Header.SignatureHeader, &common.SignatureHeader{})
+		return decodeFast("SignatureHeader", p.Header.SignatureHeader, newMessage[common.SignatureHeader], fastSignatureHeader)
 	})
 }
 
@@ -193,7 +193,7 @@ func (t *Tx) Extension() (*peer.ChaincodeHeaderExtension, error) {
 		if err != nil {
 			return nil, err
 		}
-		return decode("ChaincodeHeaderExtension", ch.Extension, &peer.ChaincodeHeaderExtension{})
+		return decodeFast("ChaincodeHeaderExtension", ch.Extension, newMessage[peer.ChaincodeHeaderExtension], fastExtension)
 	})
 }
 
@@ -204,7 +204,7 @@ func (t *Tx) Transaction() (*peer.Transaction, error) {
 		if err != nil {
 			return nil, err
 		}
-		return decode("Transaction", p.Data, &peer.Transaction{})
+		return decodeFast("Transaction", p.Data, newMessage[peer.Transaction], fastTransaction)
 	})
 }
 
@@ -221,7 +221,7 @@ func (t *Tx) ActionPayload() (*peer.ChaincodeActionPayload, error) {
 		if len(tx.Actions) == 0 || tx.Actions[0] == nil {
 			return nil, ErrNoAction
 		}
-		return decode("ChaincodeActionPayload", tx.Actions[0].Payload, &peer.ChaincodeActionPayload{})
+		return decodeFast("ChaincodeActionPayload", tx.Actions[0].Payload, newMessage[peer.ChaincodeActionPayload], fastActionPayload)
 	})
 }
 
@@ -235,7 +235,7 @@ func (t *Tx) ResponsePayload() (*peer.ProposalResponsePayload, error) {
 		if a.Action == nil {
 			return nil, errors.New("nil action in ChaincodeActionPayload")
 		}
-		return decode("ProposalResponsePayload", a.Action.ProposalResponsePayload, &peer.ProposalResponsePayload{})
+		return decodeFast("ProposalResponsePayload", a.Action.ProposalResponsePayload, newMessage[peer.ProposalResponsePayload], fastResponsePayload)
 	})
 }
 
@@ -246,7 +246,7 @@ func (t *Tx) Action() (*peer.ChaincodeAction, error) {
 		if err != nil {
 			return nil, err
 		}
-		return decode("ChaincodeAction", r.Extension, &peer.ChaincodeAction{})
+		return decodeFast("ChaincodeAction", r.Extension, newMessage[peer.ChaincodeAction], fastChaincodeAction)
 	})
 }
 
@@ -283,13 +283,13 @@ func (t *Tx) RWSet() (*TxRWSet, error) {
 // ParseRWSet decodes a marshalled rwset.TxReadWriteSet with everything nested in
 // it.
 func ParseRWSet(raw []byte) (*TxRWSet, error) {
-	set, err := decode("TxReadWriteSet", raw, &rwset.TxReadWriteSet{})
+	set, err := decodeFast("TxReadWriteSet", raw, newMessage[rwset.TxReadWriteSet], fastTxRWSet)
 	if err != nil {
 		return nil, err
 	}
 	out := &TxRWSet{Namespaces: make([]NsRWSet, 0, len(set.NsRwset))}
 	for _, ns := range set.NsRwset {
-		kv, err := decode("KVRWSet", ns.GetRwset(), &kvrwset.KVRWSet{})
+		kv, err := decodeFast("KVRWSet", ns.GetRwset(), newMessage[kvrwset.KVRWSet], fastKVRWSet)
 		if err != nil {
 			return nil, err
 		}
