@@ -410,6 +410,9 @@ func TestUnknownHandlers(t *testing.T) {
 			t.Errorf("got %v", err)
 		}
 	}
+	if _, err := endorser.NewPlugin(endorser.DefaultEndorsement, nil); err == nil || err.Error() != "could not find SigningIdentityFetcher in dependencies" {
+		t.Errorf("got %v", err)
+	}
 	if d, err := endorser.NewDecorator(endorser.DefaultDecorator); err != nil || d(nil, nil) != nil {
 		t.Errorf("got %v", err)
 	}

@@ -62,6 +62,9 @@ func NewPlugin(name string, signer msp.SigningIdentity) (Plugin, error) {
 	if name != DefaultEndorsement {
 		return nil, unknownHandler(name)
 	}
+	if signer == nil {
+		return nil, errors.New("could not find SigningIdentityFetcher in dependencies")
+	}
 	return &signingPlugin{signer}, nil
 }
 

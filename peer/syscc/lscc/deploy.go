@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"unicode/utf8"
 
 	"github.com/hyperledger/fabric-protos-go-apiv2/common"
 	"github.com/hyperledger/fabric-protos-go-apiv2/peer"
@@ -236,6 +237,11 @@ func (d *deployment) checkCaller(l *LSCC, raw []byte) error {
 	return nil
 }
 
+// put stores the record. Plugin names are strings on the ledger, so they must be
+// UTF-8.
 func (d *deployment) put() error {
+	if !utf8.ValidString(d.record.Escc) || !utf8.ValidString(d.record.Vscc) {
+		return fmt.Errorf("error while marshalling: %s", d.record.Name)
+	}
 	return d.PutState(d.record.Name, d.record.Marshal())
 }

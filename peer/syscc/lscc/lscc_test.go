@@ -281,6 +281,7 @@ func TestDeploymentArguments(t *testing.T) {
 		{[]string{"deploy", "ch", spec("cc", "9")}, "cannot get package for chaincode (cc:9)"},
 		{[]string{"deploy", "ch", spec("broken", "1")}, "cannot get package for chaincode (broken:1)"},
 		{[]string{"upgrade", "ch", spec("cc", "1")}, "could not find chaincode with name 'cc'"},
+		{[]string{"deploy", "ch", spec("cc", "1"), "", "\xff"}, "error while marshalling: cc"},
 		{[]string{"deploy", "ch", spec("cc", "1"), "", "", "", "", ""}, "invalid number of arguments to lscc: 8"},
 		{[]string{}, "invalid number of arguments to lscc: 0"},
 		{[]string{"nosuch"}, "invalid function to lscc: nosuch"},
