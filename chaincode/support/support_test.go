@@ -29,7 +29,9 @@ type world struct {
 	acl      func(resource, channelID string) error
 	start    func(ctx context.Context, spec *runtime.Spec) (runtime.Instance, error)
 
-	mu    sync.Mutex
+	missing error // what Load answers
+
+	mu    sync.Mutex // guards calls
 	calls []string
 }
 
@@ -84,10 +86,10 @@ func (w *world) Callee(channelID, name string, sim stream.Simulator) (*support.D
 }
 
 func (w *world) Load(name, version string) (*packaging.Package, error) {
-	if p := w.packages[name+":"+version]; p != nil {
+	if p := w.packages[name+":"+version]; p != nil && w.missing == nil {
 		return p, nil
 	}
-	return nil, fmt.Errorf("open: %w", io.ErrUnexpectedEOF)
+	return nil, errors.Join(w.missing, errors.New("no package"))
 }
 
 func (w *world) CheckACL(resource, channelID string, _ *peer.SignedProposal) error {
