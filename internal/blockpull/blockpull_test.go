@@ -7,6 +7,7 @@ import (
 	"io"
 	"math"
 	"net"
+	"slices"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -116,9 +117,30 @@ func (o *fakeOrderers) dial(ctx context.Context, ep Endpoint) (*grpc.ClientConn,
 	}})(ctx, ep)
 }
 
+// seen returns the requests so far.
+func (o *fakeOrderers) seen() []request {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return slices.Clone(o.requests)
+}
+
+// dialled returns the addresses dialled so far.
+func (o *fakeOrderers) dialled() []string {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return slices.Clone(o.dials)
+}
+
+// got returns the blocks accepted so far.
+func (s *fakeSink) got() []uint64 {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.Clone(s.blocks)
+}
+
 func (o *fakeOrderers) times() []time.Duration {
 	var out []time.Duration
-	for _, r := range o.requests {
+	for _, r := range o.seen() {
 		out = append(out, r.at)
 	}
 	return out
@@ -184,7 +206,7 @@ func TestRequest(t *testing.T) {
 				p := o.puller(&fakeSink{next: next}, func(c *Config) { c.TLSCertHash = []byte{1, 2} })
 				go p.Run(ctx)
 				synctest.Wait()
-				r := o.requests[0]
+				r := o.seen()[0]
 				if r.header.Type != int32(common.HeaderType_DELIVER_SEEK_INFO) || r.header.ChannelId != "ch" ||
 					string(r.header.TlsCertHash) != "\x01\x02" || r.header.TxId != "" || r.header.Timestamp.Nanos != 0 {
 					t.Errorf("channel header: %v", r.header)
@@ -256,7 +278,7 @@ func TestStatusCounters(t *testing.T) {
 		if !errors.Is(err, ErrCompleted) || i != len(answers) {
 			t.Fatalf("after %d of %d answers: %v", i, len(answers), err)
 		}
-		if got := o.requests[20].at - o.requests[19].at; got != 100*time.Millisecond {
+		if got := o.seen()[20].at - o.seen()[19].at; got != 100*time.Millisecond {
 			t.Errorf("first wait after a block is %v", got)
 		}
 	})
@@ -277,8 +299,8 @@ func TestReconnect(t *testing.T) {
 		if got, want := time.Since(o.start), 11*time.Second+5*6*time.Second; got != want {
 			t.Errorf("gave up after %v, want %v", got, want)
 		}
-		if len(o.dials) != 10 || o.dials[0] == o.dials[1] {
-			t.Errorf("dialled %v", o.dials)
+		if len(o.dialled()) != 10 || o.dialled()[0] == o.dialled()[1] {
+			t.Errorf("dialled %v", o.dialled())
 		}
 	})
 }
@@ -319,14 +341,14 @@ func TestBlocksAcrossBreaks(t *testing.T) {
 		if err := <-done; err != nil {
 			t.Error(err)
 		}
-		if d := cmp.Diff([]uint64{0, 1, 2, 3, 4, 5, 6, 7, 8}, sink.blocks); d != "" {
+		if d := cmp.Diff([]uint64{0, 1, 2, 3, 4, 5, 6, 7, 8}, sink.got()); d != "" {
 			t.Error(d)
 		}
 		if d := cmp.Diff([]time.Duration{0, time.Second, 2 * time.Second}, o.times()); d != "" {
 			t.Error(d)
 		}
-		if o.requests[0].endpoint == o.requests[1].endpoint || o.requests[0].endpoint != o.requests[2].endpoint {
-			t.Errorf("no round robin: %v", o.dials)
+		if o.seen()[0].endpoint == o.seen()[1].endpoint || o.seen()[0].endpoint != o.seen()[2].endpoint {
+			t.Errorf("no round robin: %v", o.dialled())
 		}
 	})
 }
@@ -355,8 +377,8 @@ func TestRejectedBlock(t *testing.T) {
 		if d := cmp.Diff([]time.Duration{0, 100 * ms, 1200 * ms, 2400 * ms}, o.times()); d != "" {
 			t.Error(d)
 		}
-		if o.requests[1].seek.Start.GetSpecified().GetNumber() != 3 || o.requests[0].endpoint == o.requests[1].endpoint {
-			t.Errorf("second request %v at %s", o.requests[1].seek, o.requests[1].endpoint)
+		if o.seen()[1].seek.Start.GetSpecified().GetNumber() != 3 || o.seen()[0].endpoint == o.seen()[1].endpoint {
+			t.Errorf("second request %v at %s", o.seen()[1].seek, o.seen()[1].endpoint)
 		}
 	})
 }
@@ -376,10 +398,10 @@ func TestUnexpectedNumbers(t *testing.T) {
 		sink := &fakeSink{next: 4}
 		go o.puller(sink, nil).Run(ctx)
 		time.Sleep(time.Minute)
-		if d := cmp.Diff([]uint64{4}, sink.blocks); d != "" {
+		if d := cmp.Diff([]uint64{4}, sink.got()); d != "" {
 			t.Error(d)
 		}
-		if len(o.requests) != 2 || o.requests[1].at != 100*time.Millisecond {
+		if len(o.seen()) != 2 || o.seen()[1].at != 100*time.Millisecond {
 			t.Errorf("requests at %v", o.times())
 		}
 	})
@@ -397,13 +419,13 @@ func TestSetEndpoints(t *testing.T) {
 		p.SetEndpoints(endpoints("b:1", "a:1")) // the same set
 		p.SetEndpoints(nil)
 		synctest.Wait()
-		if len(o.requests) != 1 {
-			t.Fatalf("reconnected for nothing: %v", o.dials)
+		if len(o.seen()) != 1 {
+			t.Fatalf("reconnected for nothing: %v", o.dialled())
 		}
 		p.SetEndpoints(endpoints("c:1"))
 		synctest.Wait()
-		if len(o.requests) != 2 || o.requests[1].at != 0 || o.requests[1].endpoint != "d:1" {
-			t.Errorf("dialled %v", o.dials)
+		if len(o.seen()) != 2 || o.seen()[1].at != 0 || o.seen()[1].endpoint != "d:1" {
+			t.Errorf("dialled %v", o.dialled())
 		}
 	})
 }

@@ -92,8 +92,10 @@ func newChannel(r *Registry, l *ledger.Ledger, bundle *chanconfig.Bundle, config
 	}
 	c.pipeline = &pipeline{
 		inbox: c.inbox, validator: v, ledger: ledgerCommitter{l}, config: c,
-		committed: c.publish, flight: newFlight(l.Height(), limit), log: r.cfg.Log.Named("gossip.state"),
+		committed: c.publish, flight: newFlight(l.Height(), limit),
+		metrics: r.metrics.of(c.id), log: r.cfg.Log.Named("gossip.state"),
 	}
+	c.pipeline.metrics.height.Set(float64(l.Height()))
 	if err := c.newPuller(); err != nil {
 		return nil, err
 	}

@@ -65,6 +65,13 @@ func (b *inbox) next() uint64 {
 	}
 }
 
+// len is the number of blocks that wait.
+func (b *inbox) len() int {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return len(b.blocks)
+}
+
 // put adds a block. Blocks that have left or are here already are ignored. When
 // there is no room it waits, or returns ErrFull if wait is false.
 func (b *inbox) put(ctx context.Context, block *common.Block, from Source, wait bool) error {

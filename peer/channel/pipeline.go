@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"time"
 
 	"golang.org/x/sync/errgroup"
 
@@ -57,14 +58,16 @@ type pipeline struct {
 	config    configuration
 	committed func(b *protoutil.Block) // after commit and apply
 	flight    *flight
+	metrics   *channelMetrics
 	log       *flog.Logger
 }
 
 // scanned is a block between the stages.
 type scanned struct {
-	scan *validation.Scan
-	size int
-	err  error // of judging, instead of a verdict
+	scan   *validation.Scan
+	size   int
+	err    error         // of judging, instead of a verdict
+	judged time.Duration // how long that took
 }
 
 // run works until ctx ends (nil), or a block cannot be judged, committed or
@@ -128,7 +131,10 @@ func (p *pipeline) judge(ctx context.Context, in <-chan *scanned, out chan<- *sc
 		if err != nil {
 			return err
 		}
+		start := time.Now()
 		s.err = p.judgeOne(ctx, s.scan)
+		s.judged = time.Since(start)
+		p.metrics.validation.Observe(s.judged.Seconds())
 		if ctx.Err() != nil {
 			return ctx.Err()
 		}
@@ -169,10 +175,15 @@ func (p *pipeline) commit(ctx context.Context, in <-chan *scanned) error {
 		if s.err != nil {
 			return s.err
 		}
-		b := s.scan.Block()
+		b, start := s.scan.Block(), time.Now()
 		if err := p.ledger.Commit(b); err != nil {
 			return err
 		}
+		took := time.Since(start)
+		p.metrics.commit.Observe(took.Seconds())
+		p.metrics.wholeWork.Observe((s.judged + took).Seconds())
+		p.metrics.height.Set(float64(b.Number() + 1))
+		p.metrics.buffered.Set(float64(p.inbox.len()))
 		if s.scan.IsConfig() {
 			if err := p.config.apply(b); err != nil {
 				return err

@@ -22,6 +22,7 @@ import (
 	"github.com/heddle-ledger/heddle/chaincode/packaging"
 	"github.com/heddle-ledger/heddle/internal/chanconfig"
 	"github.com/heddle-ledger/heddle/internal/flog"
+	"github.com/heddle-ledger/heddle/internal/metrics"
 	"github.com/heddle-ledger/heddle/internal/policy"
 	"github.com/heddle-ledger/heddle/internal/protoutil"
 	"github.com/heddle-ledger/heddle/internal/testnet/testchain"
@@ -106,6 +107,7 @@ func newRig(t testing.TB, genesis *common.Block, ahead, pool int, log *flog.Logg
 	r := &rig{mem: l, pipeline: &pipeline{
 		inbox: newInbox(1), validator: v, ledger: memLedger{l}, config: newMemConfig(t, genesis),
 		committed: func(*protoutil.Block) {}, flight: newFlight(1, ahead), log: log,
+		metrics: newMetrics(metrics.Disabled()).of("ch"),
 	}}
 	l.Life = 3
 	l.OnCommit = func(*protoutil.Block) error {

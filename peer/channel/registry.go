@@ -13,6 +13,7 @@ import (
 	"github.com/heddle-ledger/heddle/internal/blockpull"
 	"github.com/heddle-ledger/heddle/internal/chanconfig"
 	"github.com/heddle-ledger/heddle/internal/flog"
+	"github.com/heddle-ledger/heddle/internal/metrics"
 	"github.com/heddle-ledger/heddle/internal/protoutil"
 	"github.com/heddle-ledger/heddle/ledger"
 	"github.com/heddle-ledger/heddle/msp"
@@ -39,12 +40,14 @@ type Config struct {
 	// serial, 0 the default.
 	AheadBlocks int
 	Log         *flog.Logger
+	Metrics     metrics.Provider
 }
 
 // Registry holds the channels of a peer.
 type Registry struct {
-	cfg Config
-	log *flog.Logger
+	cfg     Config
+	log     *flog.Logger
+	metrics *channelMetrics
 
 	mu       sync.RWMutex // guards what follows
 	channels map[string]*Channel
@@ -62,8 +65,11 @@ func New(cfg Config) *Registry {
 	if cfg.Pool == nil {
 		cfg.Pool = validation.NewPool(0)
 	}
+	if cfg.Metrics == nil {
+		cfg.Metrics = metrics.Disabled()
+	}
 	return &Registry{
-		cfg: cfg, log: cfg.Log.Named("peer"), channels: map[string]*Channel{}, joining: map[string]bool{},
+		cfg: cfg, log: cfg.Log.Named("peer"), metrics: newMetrics(cfg.Metrics), channels: map[string]*Channel{}, joining: map[string]bool{},
 		wake: make(chan struct{}, 1), watchers: map[*Watch]struct{}{},
 	}
 }
