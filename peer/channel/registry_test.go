@@ -14,6 +14,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"github.com/heddle-ledger/heddle/chaincode/packaging"
+	"github.com/heddle-ledger/heddle/internal/blockpull"
 	"github.com/heddle-ledger/heddle/internal/flog"
 	"github.com/heddle-ledger/heddle/internal/policy"
 	"github.com/heddle-ledger/heddle/internal/protoutil"
@@ -40,12 +41,17 @@ type running struct {
 
 func (p peerDir) start(ahead int) *running {
 	p.t.Helper()
+	return p.startPulling(ahead, nil)
+}
+
+func (p peerDir) startPulling(ahead int, pull *blockpull.Config) *running {
+	p.t.Helper()
 	ledgers, err := ledger.OpenProvider(ledger.Config{Dir: p.dir, Log: flog.Nop()})
 	if err != nil {
 		p.t.Fatal(err)
 	}
 	r := &running{t: p.t, ledgers: ledgers, done: make(chan error, 1), Registry: New(Config{
-		Ledgers: ledgers, Pool: validation.NewPool(2), AheadBlocks: ahead, Log: p.log,
+		Ledgers: ledgers, Pool: validation.NewPool(2), AheadBlocks: ahead, Log: p.log, Pull: pull,
 	})}
 	if err := r.OpenAll(); err != nil {
 		p.t.Fatal(err)
