@@ -55,7 +55,7 @@ type Provider struct {
 // the largest usual block, so that a batch is never split; the filter serves
 // the search for duplicate transaction ids, which as a rule finds nothing.
 const (
-	indexWriteBuffer = 8 << 20
+	indexWriteBuffer = 4 << 20
 	indexTableSize   = 8 << 20
 	indexBlockCache  = 16 << 20
 	indexBloomBits   = 10

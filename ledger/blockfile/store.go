@@ -61,6 +61,7 @@ type Store struct {
 	spans    []span
 	batch    *kv.Batch
 	seen     map[string]struct{}
+	firsts   []firstTx
 	failed   error // set when file or index are in an unknown state; needs a reopen
 
 	mu        sync.RWMutex // guards what follows; taken inside appendMu

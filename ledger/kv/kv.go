@@ -92,7 +92,7 @@ func (cfg Config) options() *opt.Options {
 		CompactionTableSize:           orDefault(cfg.TableSize, defaultTableSize),
 		DisableSeeksCompaction:        true,
 		DisableLargeBatchTransaction:  true,
-		CompactionTotalSize:           10 * orDefault(cfg.TableSize, defaultTableSize) / 2,
+		CompactionTotalSize:           5 * orDefault(cfg.TableSize, defaultTableSize),
 		CompactionTotalSizeMultiplier: 10,
 	}
 	if cfg.BloomBits > 0 {
