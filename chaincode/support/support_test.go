@@ -6,7 +6,9 @@ import (
 	"fmt"
 	"io"
 	"sync"
+	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/hyperledger/fabric-protos-go-apiv2/peer"
 	"google.golang.org/grpc"
@@ -30,6 +32,7 @@ type world struct {
 	start    func(ctx context.Context, spec *runtime.Spec) (runtime.Instance, error)
 
 	missing error // what Load answers
+	next    atomic.Int64
 
 	mu    sync.Mutex // guards calls
 	calls []string
@@ -246,3 +249,6 @@ func (w *world) tx(channel, txID string) *support.TxParams {
 		Simulator: st.Simulate(txID), History: st,
 	}
 }
+
+// waitAWhile is for polling what has no signal.
+func waitAWhile() <-chan time.Time { return time.After(time.Millisecond) }
