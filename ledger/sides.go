@@ -14,7 +14,9 @@ import (
 
 func isNotFound(err error) bool { return errors.Is(err, blockfile.ErrNotFound) }
 
-// sideStores are the databases beside block files and state.
+// sideStores are the databases beside block files and state. History, config
+// history and bookkeeper are small enough to live in this package; the private
+// data store is package pvtstore.
 type sideStores struct {
 	bookkeeper, conf, history *kv.Database
 }
@@ -39,12 +41,37 @@ func (s *sideStores) close() error {
 	return errors.Join(errs...)
 }
 
+// privateStore is what the ledger needs of one channel's private data store
+// (LEDGER §8); pvtstore.Store is to have these methods, or ones like them.
+type privateStore interface {
+	// NextBlock is the first block that the store does not cover. A prepared
+	// batch is completed when the store is opened, so it counts (LEDGER §17.2).
+	NextBlock() uint64
+	// Prepare writes everything about block NextBlock and the marker in one
+	// batch; with sync it is durable on return. Commit, never synced, removes
+	// the marker and moves NextBlock.
+	Prepare(block uint64, sets map[uint64]*rwset.TxPvtReadWriteSet, missing map[uint64][]MissingCollection, sync bool) error
+	Commit() error
+	// Skip moves NextBlock without any data: for stores older than the chain.
+	Skip(next uint64) error
+	// Read returns the sets of a block that have not expired.
+	Read(block uint64, filter CollectionFilter) (map[uint64]*rwset.TxPvtReadWriteSet, error)
+	// Missing lists eligible missing data of the most recent blocks.
+	Missing(blocks int) (map[uint64]map[uint64][]MissingCollection, error)
+	// BecameEligible records the event of LEDGER §8.7, durably.
+	BecameEligible(block uint64, colls map[string][]string) error
+	// CommitOld is the private store's part of LEDGER §16; OldBlocks are those
+	// whose data may not be in the state yet, OldApplied forgets them.
+	CommitOld(data map[uint64]map[uint64]*rwset.TxPvtReadWriteSet) error
+	OldBlocks() ([]uint64, error)
+	OldApplied() error
+}
+
 type side struct{}
 
 func (s *side) becameEligible(block uint64, colls map[string][]string) error { return nil }
-
-func (s *side) storeOld(data map[uint64]mvcc.PrivateSets) error { return nil }
-func (s *side) oldApplied() error                               { return nil }
+func (s *side) storeOld(data map[uint64]mvcc.PrivateSets) error              { return nil }
+func (s *side) oldApplied() error                                            { return nil }
 
 func (c *commit) beginPrivate() error   { return nil }
 func (c *commit) awaitMarker() error    { return nil }
