@@ -140,7 +140,7 @@ func (d decoder) singleField(n node, f protoreflect.FieldDescriptor, m protorefl
 	var v any
 	var err error
 	if nested {
-		v, err = d.nested(n, f, m, "", m.Get(f).Message())
+		v, err = d.nested(n, slot{field: f, parent: m}, m.Get(f).Message())
 	} else {
 		v, err = d.opaque(n, f, m, m.Get(f).Bytes())
 	}
@@ -160,7 +160,7 @@ func (d decoder) listField(n node, f protoreflect.FieldDescriptor, m protoreflec
 	for i := range list.Len() {
 		var err error
 		if nested {
-			out[i], err = d.nested(n, f, m, "", list.Get(i).Message())
+			out[i], err = d.nested(n, slot{field: f, parent: m}, list.Get(i).Message())
 		} else {
 			out[i], err = d.opaque(n, f, m, list.Get(i).Bytes())
 		}
@@ -183,7 +183,7 @@ func (d decoder) mapField(n node, f protoreflect.FieldDescriptor, m protoreflect
 		if isolated {
 			err = fmt.Errorf("Unknown map key: %s", key)
 		} else {
-			out[key], err = d.nested(n, f, m, key, members.Get(protoreflect.ValueOfString(key).MapKey()).Message())
+			out[key], err = d.nested(n, slot{f, m, key}, members.Get(protoreflect.ValueOfString(key).MapKey()).Message())
 		}
 		if err != nil {
 			return nil, fmt.Errorf("error in PopulateTo for map field %s and key %s for message *%s: %w", f.Name(), key, n.name, err)
@@ -206,8 +206,8 @@ func mapKeys(m protoreflect.Map) []string {
 	return keys
 }
 
-func (d decoder) nested(n node, f protoreflect.FieldDescriptor, parent protoreflect.Message, key string, m protoreflect.Message) (any, error) {
-	c, err := n.child(f, m.Descriptor(), parent, key)
+func (d decoder) nested(n node, s slot, m protoreflect.Message) (any, error) {
+	c, err := n.child(s, m.Descriptor())
 	if err != nil {
 		return nil, err
 	}

@@ -114,7 +114,7 @@ func (e encoder) field(n node, f protoreflect.FieldDescriptor, m protoreflect.Me
 	if !ok {
 		return fmt.Errorf("expected field %s for message *%s to be assignable from map[string]interface {} but was not.  Is %T", f.Name(), n.name, v)
 	}
-	value, err := e.value(n, f, m, "", tree)
+	value, err := e.value(n, slot{field: f, parent: m}, tree)
 	if err != nil {
 		return fmt.Errorf("error in PopulateFrom for field %s for message *%s: %w", f.Name(), n.name, err)
 	}
@@ -133,7 +133,7 @@ func (e encoder) listField(n node, f protoreflect.FieldDescriptor, m protoreflec
 		if !ok {
 			return fmt.Errorf("expected slice field %s value at index %d for message *%s to be assignable from map[string]interface {} but was not.  Is %T", f.Name(), i, n.name, element)
 		}
-		value, err := e.value(n, f, m, "", tree)
+		value, err := e.value(n, slot{field: f, parent: m}, tree)
 		if err != nil {
 			return fmt.Errorf("error in PopulateFrom for slice field %s at index %d for message *%s: %w", f.Name(), i, n.name, err)
 		}
@@ -155,7 +155,7 @@ func (e encoder) mapField(n node, f protoreflect.FieldDescriptor, m protoreflect
 		var value protoreflect.Value
 		err := fmt.Errorf("Unknown map key: %s", key)
 		if f.FullName() != isolatedData {
-			value, err = e.value(n, f, m, key, tree)
+			value, err = e.value(n, slot{f, m, key}, tree)
 		}
 		if err != nil {
 			return fmt.Errorf("error in PopulateFrom for map field %s with key %s for message *%s: %w", f.Name(), key, n.name, err)
@@ -166,9 +166,10 @@ func (e encoder) mapField(n node, f protoreflect.FieldDescriptor, m protoreflect
 }
 
 // value makes one nested or opaque message.
-func (e encoder) value(n node, f protoreflect.FieldDescriptor, parent protoreflect.Message, key string, tree map[string]any) (protoreflect.Value, error) {
+func (e encoder) value(n node, s slot, tree map[string]any) (protoreflect.Value, error) {
+	f := s.field
 	if n.opaque(f) {
-		c, err := n.content(f, parent)
+		c, err := n.content(f, s.parent)
 		if err != nil {
 			return protoreflect.Value{}, err
 		}
@@ -183,7 +184,7 @@ func (e encoder) value(n node, f protoreflect.FieldDescriptor, parent protorefle
 	if f.IsMap() {
 		md = f.MapValue().Message()
 	}
-	c, err := n.child(f, md, parent, key)
+	c, err := n.child(s, md)
 	if err != nil {
 		return protoreflect.Value{}, err
 	}

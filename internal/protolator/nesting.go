@@ -143,9 +143,17 @@ func groupNode(k *groupKind) node {
 	return n
 }
 
-// child is the node of a message that is a field (or, for maps, the member key
-// of a field) of a message at n.
-func (n node) child(f protoreflect.FieldDescriptor, md protoreflect.MessageDescriptor, parent protoreflect.Message, key string) (node, error) {
+// slot is where a message stands in another one: in a field or, for maps, at a
+// key of a field.
+type slot struct {
+	field  protoreflect.FieldDescriptor
+	parent protoreflect.Message
+	key    string
+}
+
+// child is the node of a message of type md in a slot of a message at n.
+func (n node) child(s slot, md protoreflect.MessageDescriptor) (node, error) {
+	f, parent, key := s.field, s.parent, s.key
 	switch {
 	case n.group != nil && f.Name() == "groups":
 		k, err := n.group.sub(key)
