@@ -25,7 +25,7 @@ type Config struct {
 // Sizes of the state's caches in bytes. The write buffer holds some thousand
 // blocks' worth of small writes, the block cache the hot part of the tables.
 const (
-	writeBuffer = 16 << 20
+	writeBuffer = 8 << 20
 	blockCache  = 64 << 20
 	bloomBits   = 10
 )
