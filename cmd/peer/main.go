@@ -9,7 +9,6 @@ import (
 	"os"
 	"runtime"
 
-	"github.com/hyperledger/fabric-lib-go/common/flogging"
 	"github.com/spf13/cobra"
 	"google.golang.org/grpc/grpclog"
 
@@ -33,7 +32,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		fmt.Fprintf(stderr, "panic: %s\n", errors.Unwrap(err))
 		return 2
 	}
-	grpclog.SetLoggerV2(flogging.NewGRPCLogger(logging.ZapLogger("grpc")))
+	grpclog.SetLoggerV2(logging.NewGRPC())
 	env := &cli.Env{
 		Stdout: stdout, Stderr: stderr, Logging: logging,
 		LogFormat: os.Getenv("FABRIC_LOGGING_FORMAT"), LegacyLevel: os.Getenv("CORE_LOGGING_LEVEL") != "",

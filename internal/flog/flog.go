@@ -49,6 +49,57 @@ func (l *Logging) Root() *Logger {
 	return flogging.NewFabricLogger(flogging.NewZapLogger(core))
 }
 
+// GRPC carries the messages of the gRPC library to a log: all at DEBUG, whatever
+// the library thinks of them (SURFACE §3.6), so that nothing is built while that
+// level is off. It implements grpclog.LoggerV2.
+type GRPC struct{ log *zap.SugaredLogger }
+
+// NewGRPC returns the logger for grpclog.SetLoggerV2.
+func (l *Logging) NewGRPC() GRPC {
+	return GRPC{l.ZapLogger("grpc").WithOptions(zap.AddCallerSkip(2)).Sugar()}
+}
+
+func (g GRPC) debug() bool { return g.log.Desugar().Core().Enabled(zapcore.DebugLevel) }
+
+// V tells whether verbose messages are wanted.
+func (g GRPC) V(int) bool { return g.debug() }
+
+// Info and all below write at DEBUG, Fatal and its variants at FATAL.
+func (g GRPC) Info(args ...any) { g.log.Debug(args...) }
+
+// Infoln writes like Println.
+func (g GRPC) Infoln(args ...any) { g.log.Debugln(args...) }
+
+// Infof writes like Printf.
+func (g GRPC) Infof(format string, args ...any) { g.log.Debugf(format, args...) }
+
+// Warning writes like Print.
+func (g GRPC) Warning(args ...any) { g.log.Debug(args...) }
+
+// Warningln writes like Println.
+func (g GRPC) Warningln(args ...any) { g.log.Debugln(args...) }
+
+// Warningf writes like Printf.
+func (g GRPC) Warningf(format string, args ...any) { g.log.Debugf(format, args...) }
+
+// Error writes like Print.
+func (g GRPC) Error(args ...any) { g.log.Debug(args...) }
+
+// Errorln writes like Println.
+func (g GRPC) Errorln(args ...any) { g.log.Debugln(args...) }
+
+// Errorf writes like Printf.
+func (g GRPC) Errorf(format string, args ...any) { g.log.Debugf(format, args...) }
+
+// Fatal writes like Print; the library does not go on after it.
+func (g GRPC) Fatal(args ...any) { g.log.Fatal(args...) }
+
+// Fatalln writes like Println.
+func (g GRPC) Fatalln(args ...any) { g.log.Fatalln(args...) }
+
+// Fatalf writes like Printf.
+func (g GRPC) Fatalf(format string, args ...any) { g.log.Fatalf(format, args...) }
+
 // Nop returns a logger that drops everything.
 func Nop() *Logger {
 	return flogging.NewFabricLogger(zap.NewNop())

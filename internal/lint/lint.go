@@ -12,6 +12,9 @@ import (
 
 const module = "github.com/heddle-ledger/heddle/"
 
+// testLayer is the layer of test support and examples, on which nothing stands.
+const testLayer = 7
+
 // layers orders the rooms; a package imports lower layers and its own
 // sub-folders only. The longest matching prefix decides.
 func layers() map[string]int {
@@ -30,8 +33,8 @@ func layers() map[string]int {
 		"peer/node": 5, "orderer/node": 5,
 		"cmd": 6,
 
-		"internal/testnet": 7, "internal/testpki": 7, "internal/golden": 7, "internal/lint": 7,
-		"examples": 7,
+		"internal/testnet": testLayer, "internal/testpki": testLayer, "internal/golden": testLayer,
+		"internal/lint": testLayer, "examples": testLayer, "test": testLayer,
 	}
 }
 

@@ -257,10 +257,13 @@ func (s *Server) Run(ctx context.Context) error {
 	return g.Wait()
 }
 
-// Close releases the listener of an endpoint that was never run.
+// Close releases the listener of an endpoint, run or not.
 func (s *Server) Close() error {
 	if s.listener == nil {
 		return nil
 	}
-	return s.listener.Close()
+	if err := s.listener.Close(); !errors.Is(err, net.ErrClosed) {
+		return err
+	}
+	return nil
 }

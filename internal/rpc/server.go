@@ -159,10 +159,13 @@ func (s *Server) stop(grace time.Duration) {
 	}
 }
 
-// Close releases a server that was never served.
+// Close releases a server, served or not.
 func (s *Server) Close() error {
 	s.grpc.Stop()
-	return s.listener.Close()
+	if err := s.listener.Close(); !errors.Is(err, net.ErrClosed) {
+		return err
+	}
+	return nil
 }
 
 // ServerMetrics are the metrics that all servers of a process share
