@@ -24,6 +24,7 @@ type Config struct {
 	KeepAlive       time.Duration // chaincode.keepalive; 0 = off
 	TotalQueryLimit int           // ledger.state.totalQueryLimit; 0 = 10000
 	Environment     runtime.Environment
+	DefaultLogLevel string // the peer's, for invalid levels in Environment; empty = info
 
 	System    map[string]System // the system chaincodes by name
 	Lifecycle Lifecycle

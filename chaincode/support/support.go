@@ -8,6 +8,7 @@ import (
 	"github.com/hyperledger/fabric-protos-go-apiv2/peer"
 	"google.golang.org/protobuf/proto"
 
+	"github.com/heddle-ledger/heddle/chaincode/runtime"
 	"github.com/heddle-ledger/heddle/chaincode/stream"
 	"github.com/heddle-ledger/heddle/internal/flog"
 	"github.com/heddle-ledger/heddle/internal/metrics"
@@ -50,6 +51,8 @@ func New(cfg Config) *Support {
 	if cfg.Metrics == nil {
 		cfg.Metrics = metrics.Disabled()
 	}
+	cfg.Environment.LogLevel = checkedLevel(cfg, "CORE_CHAINCODE_LOGGING_LEVEL", cfg.Environment.LogLevel)
+	cfg.Environment.ShimLogLevel = checkedLevel(cfg, "CORE_CHAINCODE_LOGGING_SHIM", cfg.Environment.ShimLogLevel)
 	s := &Support{cfg: cfg, registry: newRegistry(cfg.DevMode), metrics: newLaunchMetrics(cfg.Metrics)}
 	s.streams = stream.Config{
 		Host:            host{s},
@@ -59,6 +62,21 @@ func New(cfg Config) *Support {
 		Log:             cfg.Log,
 	}
 	return s
+}
+
+// checkedLevel replaces a log level that chaincodes would not understand.
+func checkedLevel(cfg Config, variable, level string) string {
+	if runtime.ValidLogLevel(level) {
+		return level
+	}
+	fallback := cfg.DefaultLogLevel
+	if fallback == "" {
+		fallback = "info"
+	}
+	if level != "" {
+		cfg.Log.Warningf("%s has invalid logging level %s. defaulting to %s", variable, level, fallback)
+	}
+	return fallback
 }
 
 // Run blocks until ctx ends; then it gives up the launches in progress and
