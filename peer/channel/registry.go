@@ -131,7 +131,7 @@ func (r *Registry) OpenAll() error {
 			continue
 		}
 		if err := r.open(l, number, block); err != nil {
-			if errors.Is(err, errIncompatible) {
+			if incompatible := (incompatibleError{}); errors.As(err, &incompatible) {
 				return err
 			}
 			r.log.Errorf("Failed to load chain %s(%v)", id, err)
@@ -158,12 +158,10 @@ func (r *Registry) open(l *ledger.Ledger, number uint64, block *common.Block) er
 	return nil
 }
 
-// errIncompatible marks a configuration that this program must not run with.
-var errIncompatible = errors.New("")
-
+// incompatibleError marks a configuration that this program must not run with.
 type incompatibleError struct{ error }
 
-func (incompatibleError) Is(target error) bool { return target == errIncompatible }
+func (e incompatibleError) Unwrap() error { return e.error }
 
 // newBundle makes the Bundle of a configuration that this peer can use.
 func (r *Registry) newBundle(id string, config *common.Config) (*chanconfig.Bundle, error) {
