@@ -174,7 +174,7 @@ func (c *commit) noteEligibility(changes []lifecycleChange) error {
 	if len(joined) == 0 {
 		return nil
 	}
-	return c.l.side.becameEligible(c.number, joined)
+	return c.l.private.BecameEligible(c.number, joined)
 }
 
 func (c *commit) writeHistory() error {

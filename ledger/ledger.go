@@ -30,7 +30,7 @@ type Ledger struct {
 	books   *books
 	conf    *kv.Store
 	history *historyDB // nil if not enabled
-	side    *side
+	private privateStore
 
 	btlMu sync.Mutex // guards btl
 	btl   map[mvcc.Collection]uint64
@@ -40,6 +40,7 @@ type Ledger struct {
 	validator  mvcc.Validator
 	commitHash []byte // of the last block, nil if it had none
 	nextHash   []byte // of the block being committed
+	prepared   uint64 // number + 1 of a block whose private data are prepared
 
 	mu      sync.Mutex    // guards what follows
 	height  uint64        // blocks committed in all stores

@@ -45,9 +45,9 @@ func (l *Ledger) CommitReconciled(data []ReconciledData) ([]HashMismatch, error)
 		return nil, reason
 	}
 	var mismatches []HashMismatch
-	verified := map[uint64]mvcc.PrivateSets{}
+	verified := map[uint64]map[uint64]*rwset.TxPvtReadWriteSet{}
 	for _, d := range data {
-		sets := mvcc.PrivateSets{}
+		sets := map[uint64]*rwset.TxPvtReadWriteSet{}
 		for tx, set := range d.Sets {
 			good, bad, err := l.verifyOld(d.Block, tx, set)
 			if err != nil {
@@ -65,7 +65,7 @@ func (l *Ledger) CommitReconciled(data []ReconciledData) ([]HashMismatch, error)
 	if len(verified) == 0 {
 		return mismatches, nil
 	}
-	if err := l.side.storeOld(verified); err != nil {
+	if err := l.private.CommitOld(verified); err != nil {
 		return nil, err
 	}
 	if err := l.points.Hit(PointAfterOldPrivate); err != nil {
@@ -114,7 +114,7 @@ func (l *Ledger) verifyOld(block, number uint64, set *rwset.TxPvtReadWriteSet) (
 
 // applyOld brings reconciled data, which the private store has already, into
 // the state, and then forgets that this was to be done.
-func (l *Ledger) applyOld(data map[uint64]mvcc.PrivateSets) error {
+func (l *Ledger) applyOld(data map[uint64]map[uint64]*rwset.TxPvtReadWriteSet) error {
 	latest, err := l.latestOldWrites(data)
 	if err != nil {
 		return err
@@ -142,14 +142,14 @@ func (l *Ledger) applyOld(data map[uint64]mvcc.PrivateSets) error {
 	if err := l.points.Hit(PointAfterOldState); err != nil {
 		return err
 	}
-	return l.side.oldApplied()
+	return l.private.OldApplied()
 }
 
 type privateKey struct{ ns, coll, key string }
 
 // latestOldWrites are the writes of valid transactions, the one of highest
 // version per key.
-func (l *Ledger) latestOldWrites(data map[uint64]mvcc.PrivateSets) (map[privateKey]state.Write, error) {
+func (l *Ledger) latestOldWrites(data map[uint64]map[uint64]*rwset.TxPvtReadWriteSet) (map[privateKey]state.Write, error) {
 	latest := map[privateKey]state.Write{}
 	for block, sets := range data {
 		b, err := l.blocks.BlockByNumber(block)

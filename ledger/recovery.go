@@ -38,10 +38,13 @@ func (p *Provider) newLedger(id string) (*Ledger, error) {
 			return nil, err
 		}
 	}
+	l.private = &noPrivate{}
+	if err := l.levelPrivate(); err != nil {
+		return nil, err
+	}
 	if err := l.recover(); err != nil {
 		return nil, err
 	}
-	l.side = &side{}
 	l.height = blocks.Height()
 	blocks.Publish()
 	return l, nil
@@ -75,10 +78,13 @@ func (l *Ledger) recover() error {
 			return fmt.Errorf("replay block [%d]: %w", n, err)
 		}
 	}
-	if height > 0 {
-		return l.books.dropUpTo(height - 1)
+	if height == 0 {
+		return nil
 	}
-	return nil
+	if err := l.books.dropUpTo(height - 1); err != nil {
+		return err
+	}
+	return l.finishOld()
 }
 
 // stateNext is the first block that the state does not have.
@@ -97,6 +103,9 @@ func (l *Ledger) replay(n uint64, intoState, intoHistory bool) error {
 	}
 	c := &commit{l: l, block: protoutil.ParseBlock(b), number: n, replay: true}
 	if intoState {
+		if err := c.beginPrivate(); err != nil {
+			return err
+		}
 		if err := c.judge(); err != nil {
 			return err
 		}

@@ -9,7 +9,6 @@ import (
 
 	"github.com/heddle-ledger/heddle/ledger/blockfile"
 	"github.com/heddle-ledger/heddle/ledger/kv"
-	"github.com/heddle-ledger/heddle/ledger/mvcc"
 )
 
 func isNotFound(err error) bool { return errors.Is(err, blockfile.ErrNotFound) }
@@ -67,30 +66,6 @@ type privateStore interface {
 	OldApplied() error
 }
 
-type side struct{}
-
-func (s *side) becameEligible(block uint64, colls map[string][]string) error { return nil }
-func (s *side) storeOld(data map[uint64]mvcc.PrivateSets) error              { return nil }
-func (s *side) oldApplied() error                                            { return nil }
-
-func (c *commit) beginPrivate() error   { return nil }
-func (c *commit) awaitMarker() error    { return nil }
-func (c *commit) preparePrivate() error { return nil }
-func (c *commit) commitPrivate() error  { return nil }
-
-// PrivateData is what the caller collected for a block.
-type PrivateData struct {
-	Sets    map[uint64]*rwset.TxPvtReadWriteSet // by transaction number
-	Missing map[uint64][]MissingCollection
-}
-
-func (p *PrivateData) sets() mvcc.PrivateSets {
-	if p == nil {
-		return nil
-	}
-	return p.Sets
-}
-
 // MissingCollection is a private write set that the caller could not get.
 type MissingCollection struct {
 	Namespace, Collection string
@@ -101,13 +76,20 @@ type MissingCollection struct {
 // all of them.
 type CollectionFilter map[string]map[string]bool
 
-// PrivateDataExists tells whether the private store covers a block already, so
-// that the caller must not collect (LEDGER §15.1).
-func (l *Ledger) PrivateDataExists(n uint64) bool { return false }
+// noPrivate stands in for the private store.
+type noPrivate struct{ next uint64 }
 
-func (l *Ledger) PrivateDataOf(block uint64, filter CollectionFilter) (map[uint64]*rwset.TxPvtReadWriteSet, error) {
+func (s *noPrivate) NextBlock() uint64 { return s.next }
+func (s *noPrivate) Prepare(uint64, map[uint64]*rwset.TxPvtReadWriteSet, map[uint64][]MissingCollection, bool) error {
+	return nil
+}
+func (s *noPrivate) Commit() error       { s.next++; return nil }
+func (s *noPrivate) Skip(n uint64) error { s.next = n; return nil }
+func (s *noPrivate) Read(uint64, CollectionFilter) (map[uint64]*rwset.TxPvtReadWriteSet, error) {
 	return nil, nil
 }
-func (l *Ledger) MissingPrivateData(blocks int) (map[uint64]map[uint64][]MissingCollection, error) {
-	return nil, nil
-}
+func (s *noPrivate) Missing(int) (map[uint64]map[uint64][]MissingCollection, error) { return nil, nil }
+func (s *noPrivate) BecameEligible(uint64, map[string][]string) error               { return nil }
+func (s *noPrivate) CommitOld(map[uint64]map[uint64]*rwset.TxPvtReadWriteSet) error { return nil }
+func (s *noPrivate) OldBlocks() ([]uint64, error)                                   { return nil, nil }
+func (s *noPrivate) OldApplied() error                                              { return nil }
