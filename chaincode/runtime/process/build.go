@@ -1,7 +1,6 @@
 package process
 
 import (
-	"bytes"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -196,11 +195,11 @@ func (b *builder) make(ctx context.Context, spec *runtime.Spec, key string) erro
 // run runs the Go tool. A failure carries its output, as that of a build
 // container does.
 func (b *builder) run(ctx context.Context, dir string, env []string, args ...string) ([]byte, error) {
-	var stdout, all bytes.Buffer
+	var stdout, stderr tail
 	cmd := exec.CommandContext(ctx, b.cfg.Go, args...)
 	cmd.Dir = dir
 	cmd.Env = append(b.toolEnv(), env...)
-	cmd.Stdout, cmd.Stderr = tee{&stdout, &all}, &all
+	cmd.Stdout, cmd.Stderr = &stdout, &stderr
 	cmd.SysProcAttr = childAttributes()
 	// The attributes tie a child to its thread, see child; the Go tool is
 	// killed with its group when the build is given up.
@@ -208,7 +207,7 @@ func (b *builder) run(ctx context.Context, dir string, env []string, args ...str
 	cmd.WaitDelay = 2 * time.Second
 	err := onOneThread(cmd.Run)
 	if err == nil {
-		return stdout.Bytes(), nil
+		return stdout.kept, nil
 	}
 	if ctx.Err() != nil {
 		return nil, fmt.Errorf("go %s: %w", args[0], ctx.Err())
@@ -217,10 +216,7 @@ func (b *builder) run(ctx context.Context, dir string, env []string, args ...str
 	if !errors.As(err, &exit) {
 		return nil, fmt.Errorf("run go %s: %w", args[0], err)
 	}
-	out := all.Bytes()
-	if len(out) > maxBuildOutput {
-		out = out[len(out)-maxBuildOutput:]
-	}
+	out := append(stdout.kept, stderr.kept...)
 	return nil, fmt.Errorf("Error returned from build: %d \"%s\"", exit.ExitCode(), out) //nolint:staticcheck // the reference's text
 }
 
@@ -233,9 +229,14 @@ func (b *builder) toolEnv() []string {
 	return env
 }
 
-type tee [2]*bytes.Buffer
+// tail keeps the end of what is written to it.
+type tail struct{ kept []byte }
 
-func (t tee) Write(p []byte) (int, error) {
-	t[0].Write(p)
-	return t[1].Write(p)
+// Write implements io.Writer; it never fails.
+func (t *tail) Write(p []byte) (int, error) {
+	t.kept = append(t.kept, p...)
+	if over := len(t.kept) - maxBuildOutput; over > maxBuildOutput {
+		t.kept = append([]byte(nil), t.kept[over:]...)
+	}
+	return len(p), nil
 }
