@@ -148,13 +148,16 @@ func (s *session) read(ctx context.Context) {
 			return
 		}
 		j := s.newJob(env)
+		refused, update := j.refusal != nil, j.class == msgproc.ConfigUpdate
+		if refused {
+			close(j.validated)
+		}
 		if s.bytes.Acquire(ctx, j.weight) != nil || !s.enqueue(ctx, j) {
 			return
 		}
-		switch {
-		case j.refusal != nil:
-			close(j.validated)
-		case j.class == msgproc.ConfigUpdate:
+		switch { // j belongs to others from here on
+		case refused:
+		case update:
 			// What follows a config update on the stream may depend on it.
 			select {
 			case <-j.answered:

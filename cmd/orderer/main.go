@@ -1,0 +1,139 @@
+// Command orderer is the ordering daemon.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"runtime/pprof"
+	"strings"
+	"syscall"
+
+	"github.com/alecthomas/kingpin/v2"
+	"github.com/hyperledger/fabric-lib-go/common/flogging"
+	"google.golang.org/grpc/grpclog"
+
+	"github.com/heddle-ledger/heddle/internal/config"
+	"github.com/heddle-ledger/heddle/internal/flog"
+	"github.com/heddle-ledger/heddle/orderer/node"
+)
+
+func main() {
+	os.Exit(run(context.Background(), os.Args[1:], os.Stdout, os.Stderr))
+}
+
+// run executes one command line and returns its exit code.
+func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
+	logging, err := flog.New(stderr, os.Getenv("FABRIC_LOGGING_FORMAT"), os.Getenv("FABRIC_LOGGING_SPEC"))
+	if err != nil {
+		fmt.Fprintf(stderr, "panic: %s\n", errors.Unwrap(err))
+		return 2
+	}
+	command, code := parse(args, stderr)
+	if command == "" {
+		return code
+	}
+	if command == "version" {
+		fmt.Fprintln(stdout, node.VersionText())
+		return 0
+	}
+	// benchmark is start under another name, as in the reference (ORDERER §1.1).
+	grpclog.SetLoggerV2(flogging.NewGRPCLogger(logging.ZapLogger("grpc")))
+	return serve(ctx, logging, stderr)
+}
+
+// parse returns the command, or "" and the exit code if there is nothing left to
+// do.
+func parse(args []string, stderr io.Writer) (command string, code int) {
+	app := kingpin.New("orderer", "Hyperledger Fabric orderer node")
+	app.Command("start", "Start the orderer node").Default()
+	app.Command("version", "Show version information")
+	app.Command("benchmark", "Run orderer in benchmark mode")
+	app.UsageWriter(stderr)
+	app.ErrorWriter(stderr)
+	terminated := -1
+	app.Terminate(func(status int) {
+		if terminated < 0 {
+			terminated = status
+		}
+	})
+	command, err := app.Parse(args)
+	switch {
+	case terminated >= 0: // help has been printed
+		return "", terminated
+	case err != nil:
+		app.Errorf("%s, try --help", err)
+		return "", 1
+	}
+	return command, 0
+}
+
+// serve runs the daemon until SIGTERM.
+func serve(ctx context.Context, logging *flog.Logging, stderr io.Writer) int {
+	log := logging.Logger("orderer.common.server")
+	notes := logging.Logger("localconfig")
+	cfg, err := config.LoadOrderer(func(text string) { notes.Info(text) })
+	if err != nil {
+		log.Error("failed to parse config: ", err)
+		return 1
+	}
+	n, err := node.New(node.Config{Orderer: cfg, Logging: logging, Getenv: os.Getenv})
+	if err != nil {
+		return report(log, stderr, err)
+	}
+	ctx, stop := handleSignals(ctx, log)
+	defer stop()
+	if err := n.Run(ctx); err != nil {
+		return report(log, stderr, err)
+	}
+	return 0
+}
+
+// report says why the daemon cannot go on and returns the exit code.
+func report(log *flog.Logger, stderr io.Writer, err error) int {
+	var failed *node.StartError
+	if errors.As(err, &failed) && failed.Severity == node.Fatal {
+		log.Error(err)
+		return 1
+	}
+	log.Error(err)
+	fmt.Fprintf(stderr, "panic: %s\n", err)
+	return 2
+}
+
+// handleSignals ends the context on SIGTERM and dumps goroutines on SIGUSR1;
+// SIGINT is not handled (ORDERER §2.1).
+func handleSignals(ctx context.Context, log *flog.Logger) (context.Context, context.CancelFunc) {
+	ctx, cancel := context.WithCancel(ctx)
+	signals := make(chan os.Signal, 1)
+	signal.Notify(signals, syscall.SIGTERM, syscall.SIGUSR1)
+	go func() {
+		defer signal.Stop(signals)
+		for {
+			select {
+			case <-ctx.Done():
+				return
+			case s := <-signals:
+				log.Infof("Received signal: %d (%s)", s, s)
+				if s == syscall.SIGTERM {
+					cancel()
+					return
+				}
+				dumpGoroutines(log)
+			}
+		}
+	}()
+	return ctx, cancel
+}
+
+func dumpGoroutines(log *flog.Logger) {
+	var text strings.Builder
+	if err := pprof.Lookup("goroutine").WriteTo(&text, 2); err != nil {
+		log.Errorf("dump goroutines: %s", err)
+		return
+	}
+	log.Infof("Go routines report:\n%s", text.String())
+}
