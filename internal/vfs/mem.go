@@ -4,6 +4,7 @@ import (
 	"errors"
 	"io"
 	"io/fs"
+	"maps"
 	"math/rand/v2"
 	"os"
 	"path"
@@ -185,11 +186,19 @@ func (m *Mem) Stat(name string) (fs.FileInfo, error) {
 	return memInfo{name: path.Base(name), size: int64(len(n.data))}, nil
 }
 
-// Rename implements FS for files.
+// Rename implements FS. That of a directory is durable at once, and the new name
+// must be free.
 func (m *Mem) Rename(oldName, newName string) error {
 	oldName, newName = path.Clean(oldName), path.Clean(newName)
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	if m.dirs[oldName] {
+		if m.dirs[newName] || m.files[newName] != nil {
+			return pathErr("rename", newName, fs.ErrExist)
+		}
+		m.renameDir(oldName, newName)
+		return nil
+	}
 	n := m.files[oldName]
 	if n == nil {
 		return pathErr("rename", oldName, fs.ErrNotExist)
@@ -197,6 +206,28 @@ func (m *Mem) Rename(oldName, newName string) error {
 	delete(m.files, oldName)
 	m.files[newName] = n
 	return nil
+}
+
+// renameDir needs m.mu.
+func (m *Mem) renameDir(oldName, newName string) {
+	moved := func(p string) (string, bool) {
+		rest, ok := strings.CutPrefix(p, oldName)
+		return newName + rest, ok && (rest == "" || rest[0] == '/')
+	}
+	for _, set := range []map[string]*memNode{m.files, m.durable} {
+		for _, f := range sortedNames(set) {
+			if to, ok := moved(f); ok {
+				set[to] = set[f]
+				delete(set, f)
+			}
+		}
+	}
+	for d := range maps.Clone(m.dirs) {
+		if to, ok := moved(d); ok {
+			m.dirs[to] = true
+			delete(m.dirs, d)
+		}
+	}
 }
 
 // Remove implements FS.
