@@ -8,6 +8,7 @@ import (
 	"slices"
 
 	"github.com/heddle-ledger/heddle/ledger/mvcc"
+	"github.com/heddle-ledger/heddle/ledger/pvtstore"
 	"github.com/heddle-ledger/heddle/ledger/state"
 	"github.com/heddle-ledger/heddle/protos/ledgerstore"
 )
@@ -219,5 +220,5 @@ func (l *Ledger) blockToLive(ns, coll string) (uint64, error) {
 			}
 		}
 	}
-	return 0, fmt.Errorf("collection /%s/%s could not be found", ns, coll)
+	return 0, &pvtstore.UnknownCollectionError{Namespace: ns, Collection: coll}
 }

@@ -50,6 +50,9 @@ func (s *chainScript) run(t testing.TB, p *Provider, done map[int]bool) error {
 		return err
 	}
 	for i := range s.steps {
+		if err := l.private.Work(t.Context()); err != nil { // else a matter of timing
+			return err
+		}
 		st := &s.steps[i]
 		if st.Block == nil {
 			if done[i] {
@@ -72,7 +75,7 @@ func (s *chainScript) run(t testing.TB, p *Provider, done map[int]bool) error {
 			return err
 		}
 	}
-	return nil
+	return l.private.Work(t.Context())
 }
 
 func (s *chainScript) commit(t testing.TB, l *Ledger, st *step) error {

@@ -13,6 +13,7 @@ import (
 	"github.com/heddle-ledger/heddle/ledger/blockfile"
 	"github.com/heddle-ledger/heddle/ledger/kv"
 	"github.com/heddle-ledger/heddle/ledger/mvcc"
+	"github.com/heddle-ledger/heddle/ledger/pvtstore"
 	"github.com/heddle-ledger/heddle/ledger/state"
 )
 
@@ -30,7 +31,7 @@ type Ledger struct {
 	books   *books
 	conf    *kv.Store
 	history *historyDB // nil if not enabled
-	private privateStore
+	private *pvtstore.Store
 
 	btlMu sync.Mutex // guards btl
 	btl   map[mvcc.Collection]uint64
@@ -40,7 +41,7 @@ type Ledger struct {
 	validator  mvcc.Validator
 	commitHash []byte // of the last block, nil if it had none
 	nextHash   []byte // of the block being committed
-	prepared   uint64 // number + 1 of a block whose private data are prepared
+	prepared   bool   // the private store holds a batch that is not committed
 
 	mu      sync.Mutex    // guards what follows
 	height  uint64        // blocks committed in all stores

@@ -1,9 +1,20 @@
 package ledger
 
 import (
+	"fmt"
+
 	"github.com/hyperledger/fabric-protos-go-apiv2/ledger/rwset"
 
 	"github.com/heddle-ledger/heddle/ledger/mvcc"
+	"github.com/heddle-ledger/heddle/ledger/pvtstore"
+)
+
+type (
+	// MissingCollection is a private write set that the caller could not get.
+	MissingCollection = pvtstore.MissingCollection
+	// CollectionFilter names the collections wanted of each namespace; nil
+	// means all of them.
+	CollectionFilter = pvtstore.CollectionFilter
 )
 
 // PrivateData is what the caller collected for a block.
@@ -38,13 +49,19 @@ func (c *commit) beginPrivate() error {
 		return nil
 	}
 	if c.replay {
-		c.private = nil
 		return nil
 	}
-	if c.private.isEmpty() && l.prepared != c.number+1 {
+	if l.prepared { // by an attempt that failed
+		if err := l.private.Abandon(); err != nil {
+			return err
+		}
+		l.prepared = false
+	}
+	if c.private.isEmpty() {
 		if err := l.points.Hit(PointBeforePrepare); err != nil {
 			return err
 		}
+		l.prepared = true
 		c.marker = make(chan error, 1)
 		go func() { c.marker <- l.private.Prepare(c.number, nil, nil, true) }()
 	}
@@ -56,34 +73,27 @@ func (c *commit) awaitMarker() error {
 	if c.marker == nil {
 		return nil
 	}
-	err := <-c.marker
-	if err == nil {
-		c.l.prepared = c.number + 1
-	}
-	return err
+	return <-c.marker
 }
 
-// preparePrivate makes the block's private data durable, unless they are from
-// an earlier attempt.
+// preparePrivate makes the block's private data durable.
 func (c *commit) preparePrivate() error {
 	l := c.l
-	if c.covered || l.prepared == c.number+1 {
+	if c.covered || l.prepared {
 		return nil
 	}
 	if err := l.points.Hit(PointBeforePrepare); err != nil {
 		return err
 	}
-	if err := l.private.Prepare(c.number, c.private.Sets, c.private.Missing, true); err != nil {
-		return err
-	}
-	l.prepared = c.number + 1
-	return nil
+	l.prepared = true
+	return l.private.Prepare(c.number, c.private.Sets, c.private.Missing, true)
 }
 
 func (c *commit) commitPrivate() error {
 	if c.covered {
 		return nil
 	}
+	c.l.prepared = false
 	return c.l.private.Commit()
 }
 
@@ -108,17 +118,18 @@ func (l *Ledger) MissingPrivateData(blocks int) (map[uint64]map[uint64][]Missing
 	return l.private.Missing(blocks)
 }
 
-// levelPrivate brings a private store that is behind the block files up to
-// them: one older than private data, or one whose last marker a crash lost.
+// levelPrivate lets an empty private store begin where the block files end: the
+// chain is older than private data (LEDGER §17.2). One that is behind for any
+// other reason has lost data and is refused.
 func (l *Ledger) levelPrivate() error {
 	next, height := l.private.NextBlock(), l.blocks.Height()
 	if next >= height {
 		return nil
 	}
-	if next > 0 {
-		l.log.Warningf("[%s] Private data store ends at block [%d], the block files at [%d]: going on from there", l.id, next, height)
+	if err := l.private.Skip(height); err != nil {
+		return fmt.Errorf("private data store [height=%d] is behind the block store [height=%d]: %w", next, height, err)
 	}
-	return l.private.Skip(height)
+	return nil
 }
 
 // finishOld brings reconciled data into the state that a crash kept out of it

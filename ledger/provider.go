@@ -38,6 +38,7 @@ const (
 	dirBookkeeper  = "bookkeeper"
 	dirConfHistory = "configHistory"
 	dirHistory     = "historyLeveldb"
+	dirPrivate     = "pvtdataStore"
 )
 
 // Keys of the ledgerProvider database (LEDGER §2.3).

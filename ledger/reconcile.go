@@ -44,6 +44,9 @@ func (l *Ledger) CommitReconciled(data []ReconciledData) ([]HashMismatch, error)
 	if reason := l.stopReason(); reason != nil {
 		return nil, reason
 	}
+	if err := l.finishOld(); err != nil { // of an earlier call that failed
+		return nil, err
+	}
 	var mismatches []HashMismatch
 	verified := map[uint64]map[uint64]*rwset.TxPvtReadWriteSet{}
 	for _, d := range data {

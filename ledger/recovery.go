@@ -38,7 +38,9 @@ func (p *Provider) newLedger(id string) (*Ledger, error) {
 			return nil, err
 		}
 	}
-	l.private = &noPrivate{}
+	if l.private, err = p.sides.private.Open(id, l.blockToLive); err != nil {
+		return nil, err
+	}
 	if err := l.levelPrivate(); err != nil {
 		return nil, err
 	}

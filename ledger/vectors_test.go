@@ -347,6 +347,9 @@ func TestRecommit(t *testing.T) {
 				commitStep(t, openLedger(t, p, "vecch.two"), &step{}, b)
 			}
 		}
+		for _, l := range p.open {
+			must(t, l.private.Work(t.Context()))
+		}
 		if err := p.Close(); err != nil {
 			t.Fatal(err)
 		}
