@@ -48,6 +48,7 @@ func New(cfg Config) *Support {
 	if cfg.Log == nil {
 		cfg.Log = flog.Nop()
 	}
+	cfg.Log = cfg.Log.Named("chaincode")
 	if cfg.Metrics == nil {
 		cfg.Metrics = metrics.Disabled()
 	}

@@ -58,6 +58,7 @@ func Open(cfg Config) (*Runtime, error) {
 	if cfg.Log == nil {
 		cfg.Log = flog.Nop()
 	}
+	cfg.Log = cfg.Log.Named("chaincode.process")
 	if cfg.Metrics == nil {
 		cfg.Metrics = metrics.Disabled()
 	}
