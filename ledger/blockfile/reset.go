@@ -131,17 +131,39 @@ func (f *files) walk(num int, visit func(rec *record, end int64) bool) error {
 }
 
 // lastBlock finds the number of the last block in the files, without the index.
+// Damaged records are passed over: blocks after them were committed too.
 func (f *files) lastBlock(nums []int) (last uint64, ok bool, err error) {
 	for _, n := range slices.Backward(nums) {
-		err := f.walk(n, func(rec *record, _ int64) bool {
-			last, ok = rec.number, true
-			return true
-		})
-		if err != nil || ok {
+		if last, ok, err = f.lastBlockOf(n); err != nil || ok {
 			return last, ok, err
 		}
 	}
 	return 0, false, nil
+}
+
+// lastBlockOf follows the length prefixes of a file. A block has its number from
+// its place in the file, so a wrong one is not believed.
+func (f *files) lastBlockOf(num int) (last uint64, ok bool, err error) {
+	size, _, err := f.size(num)
+	if err != nil {
+		return 0, false, err
+	}
+	var ahead uint64 // how far the next record is from the last one believed
+	for off := int64(0); off < size; {
+		body, end, err := f.body(num, off, size)
+		if errors.Is(err, errPartial) {
+			break
+		}
+		if err != nil {
+			return 0, false, err
+		}
+		ahead++
+		if rec, err := parseRecord(body); err == nil && (!ok || rec.number == last+ahead) {
+			last, ok, ahead = rec.number, true, 0
+		}
+		off = end
+	}
+	return last, ok, nil
 }
 
 // cutAfter removes the files after a place, the highest first, and cuts the file

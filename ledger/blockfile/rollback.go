@@ -45,6 +45,9 @@ func PlanRollback(cfg Config, id string, target uint64) (*Rollback, error) {
 	if r.last, _, err = f.lastBlock(nums); err != nil {
 		return nil, err
 	}
+	if err := r.askIndex(); err != nil {
+		return nil, err
+	}
 	if target >= r.last {
 		return nil, fmt.Errorf("target block number [%d] should be less than the biggest block number [%d]", target, r.last)
 	}
@@ -53,6 +56,44 @@ func PlanRollback(cfg Config, id string, target uint64) (*Rollback, error) {
 }
 
 func (r *Rollback) files() *files { return newFiles(r.cfg.FS, channelDir(r.cfg.Dir, r.id)) }
+
+// askIndex lets the index name the last block if the files have lost it: then
+// the rollback is the remedy, and may go to the last block that is whole.
+func (r *Rollback) askIndex() error {
+	db, index, err := r.openIndex()
+	if err != nil {
+		return err
+	}
+	defer db.Close()
+	if top, ok, err := lastIndexed(index); err == nil && ok {
+		r.last = max(r.last, top)
+	}
+	return nil
+}
+
+func (r *Rollback) openIndex() (*kv.Database, *kv.Store, error) {
+	db, err := kv.Open(kv.Config{Dir: r.indexDir(), FS: r.cfg.FS, BloomBits: indexBloomBits})
+	if err != nil {
+		return nil, nil, fmt.Errorf("open block index: %w", err)
+	}
+	return db, db.Store(r.id), nil
+}
+
+func (r *Rollback) indexDir() string { return path.Join(r.cfg.Dir, "index") }
+
+// lastIndexed is the last block that the index knows; ok is false if it knows
+// none.
+func lastIndexed(index *kv.Store) (last uint64, ok bool, err error) {
+	v, err := index.Get([]byte(keyIndexed))
+	if err != nil || v == nil {
+		return 0, false, err
+	}
+	last, n := binary.Uvarint(v)
+	if n <= 0 || n != len(v) {
+		return 0, false, fmt.Errorf("%w: last indexed block: %w", errUnknownBlock, errMalformed)
+	}
+	return last, true, nil
+}
 
 // findEnd finds the end of the target block: in the last file that begins with
 // it or a block before it. The index is not asked; it may be gone or wrong.
@@ -114,12 +155,10 @@ var errUnknownBlock = errors.New("block of an index entry cannot be read")
 // checkpoint. If damaged files do not tell what the entries are, the whole index
 // is dropped: it is rebuilt from the files when they are opened.
 func (r *Rollback) unindex(f *files) error {
-	dir := path.Join(r.cfg.Dir, "index")
-	db, err := kv.Open(kv.Config{Dir: dir, FS: r.cfg.FS, BloomBits: indexBloomBits})
+	db, index, err := r.openIndex()
 	if err != nil {
 		return err
 	}
-	index := db.Store(r.id)
 	err = r.removeEntries(index, f)
 	if err == nil {
 		err = index.Delete([]byte(keyCheckpoint), true) // makes the entries' removal durable too
@@ -127,19 +166,15 @@ func (r *Rollback) unindex(f *files) error {
 	closed := db.Close()
 	if errors.Is(err, errUnknownBlock) && closed == nil {
 		r.cfg.Log.Warnf("Channel [%s]: %s; dropping the block index of all channels, it will be rebuilt", r.id, err)
-		return vfs.DropDir(r.cfg.FS, dir)
+		return vfs.DropDir(r.cfg.FS, r.indexDir())
 	}
 	return errors.Join(err, closed)
 }
 
 func (r *Rollback) removeEntries(index *kv.Store, f *files) error {
-	v, err := index.Get([]byte(keyIndexed))
-	if err != nil || v == nil {
+	top, ok, err := lastIndexed(index)
+	if err != nil || !ok {
 		return err
-	}
-	top, n := binary.Uvarint(v)
-	if n <= 0 || n != len(v) {
-		return fmt.Errorf("%w: last indexed block: %w", errUnknownBlock, errMalformed)
 	}
 	batch := index.NewBatch()
 	for top > r.target {

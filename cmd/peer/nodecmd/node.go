@@ -1,5 +1,6 @@
-// Package nodecmd is the command group `peer node`: starting the daemon and
-// asking for its status (SURFACE §1.5, §1.6).
+// Package nodecmd is the command group `peer node`: starting the daemon, asking
+// for its status, and taking the ledgers of a peer that is down back to earlier
+// blocks (SURFACE §1.5, §1.6, LEDGER §18).
 //
 // It keeps no state beyond the run of a command. The peer command imports it.
 package nodecmd
@@ -18,9 +19,9 @@ import (
 
 // New returns the command group.
 func New(env *cli.Env) *cobra.Command {
-	const verbs = "Operate a peer node: start|status."
+	const verbs = "Operate a peer node: start|status|reset|rollback."
 	cmd := &cobra.Command{Use: "node", Short: verbs, Long: verbs, PersistentPreRunE: env.InitCmd}
-	cmd.AddCommand(start(env), status(env))
+	cmd.AddCommand(start(env), status(env), reset(env), rollback(env))
 	return cmd
 }
 

@@ -1,0 +1,77 @@
+package ledger
+
+import (
+	"errors"
+	"fmt"
+	"maps"
+	"path"
+	"slices"
+
+	"github.com/heddle-ledger/heddle/internal/vfs"
+	"github.com/heddle-ledger/heddle/ledger/blockfile"
+)
+
+// Reset takes all channels of a peer that is down back to their genesis blocks
+// (LEDGER §18.1). The databases built on the blocks are removed; the peer's next
+// start builds them anew, while it gets the blocks again. The private data, the
+// list of channels and what is not in Config.Dir stay. Of Config only Dir, FS
+// and Log are looked at. Repeating a Reset that was interrupted is safe.
+func Reset(cfg Config) error {
+	return offline(&cfg, func() error {
+		cfg.Log.Info("Resetting all channels to their genesis blocks")
+		if err := dropDatabases(&cfg); err != nil {
+			return err
+		}
+		return blockfile.Reset(blockConfig(&cfg))
+	})
+}
+
+// offline does something to the directory that a running peer must not see.
+func offline(cfg *Config, do func() error) error {
+	cfg.fill()
+	cfg.Log = cfg.Log.Named("kvledger")
+	lock, err := Lock(cfg.Dir, cfg.FS)
+	if err != nil {
+		return err
+	}
+	return errors.Join(do(), lock.Close())
+}
+
+// dropDatabases drops what a replay of the blocks rebuilds, of all channels. The
+// state must be gone before the others, which are rebuilt only by the way when
+// state is (LEDGER §17.5).
+func dropDatabases(cfg *Config) error {
+	for _, name := range []string{dirState, dirConfHistory, dirBookkeeper, dirHistory} {
+		cfg.Log.Infof("Dropping database [%s]", name)
+		if err := vfs.DropDir(cfg.FS, path.Join(cfg.Dir, name)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func blockConfig(cfg *Config) blockfile.Config {
+	return blockfile.Config{Dir: path.Join(cfg.Dir, dirChains), FS: cfg.FS, Log: cfg.Log}
+}
+
+// PreResetHeights returns the heights that channels had before a reset or
+// rollback and may not have reached again, by channel (LEDGER §18.3).
+func (p *Provider) PreResetHeights() (map[string]uint64, error) {
+	dir := path.Join(p.cfg.Dir, dirChains)
+	p.cfg.Log.Named("kvledger").Infof("Loading prereset height from path [%s]", dir)
+	heights, err := blockfile.PreResetHeights(p.cfg.FS, dir)
+	if err != nil {
+		return nil, fmt.Errorf("load pre-reset heights: %w", err)
+	}
+	return heights, nil
+}
+
+// ClearPreResetHeights removes the records of channels that have reached their
+// heights.
+func (p *Provider) ClearPreResetHeights(heights map[string]uint64) error {
+	var errs []error
+	for _, id := range slices.Sorted(maps.Keys(heights)) {
+		errs = append(errs, blockfile.ClearPreResetHeight(p.cfg.FS, path.Join(p.cfg.Dir, dirChains), id))
+	}
+	return errors.Join(errs...)
+}
