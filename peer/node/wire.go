@@ -180,7 +180,7 @@ func (n *Node) makeChannels() error {
 			Log:        n.cfg.Logging.Root(),
 			MSPManager: []msp.CacheOption{msp.WithSignatureCache(n.cfg.Signatures)},
 		},
-		Log: n.cfg.Logging.Root(),
+		Log: n.cfg.Logging.Root(), Metrics: n.parts.operations.Provider(),
 	})
 	return nil
 }
@@ -292,9 +292,16 @@ func (n *Node) chaincodeListener() (string, net.Listener, error) {
 		endpoint, err = net.JoinHostPort("0.0.0.0", support.DefaultPort), nil
 	}
 	if err != nil {
+		if c.ChaincodeAddress != "" {
+			n.log.Error("ChaincodeAddress' IP cannot be 0.0.0.0 in non-dev mode")
+		}
+		n.log.Errorf("Error computing chaincode endpoint: %s", err)
 		return "", nil, err
 	}
 	l, err := rpc.Listen(listen)
+	if err != nil {
+		n.log.Errorf("Error creating GRPC server: %s", err)
+	}
 	return endpoint, l, err
 }
 
