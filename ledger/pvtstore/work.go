@@ -1,0 +1,235 @@
+package pvtstore
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"google.golang.org/protobuf/proto"
+
+	"github.com/heddle-ledger/heddle/internal/protoutil"
+	"github.com/heddle-ledger/heddle/ledger/kv"
+	"github.com/heddle-ledger/heddle/protos/ledgerstore"
+)
+
+func (p *Provider) signal() {
+	select {
+	case p.due <- struct{}{}:
+	default:
+	}
+}
+
+// Run does the background work of all channels until the context ends. An error
+// is logged; the work is tried again with the next block that has any.
+func (p *Provider) Run(ctx context.Context) error {
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-p.due:
+		}
+		p.mu.Lock()
+		stores := append([]*Store(nil), p.stores...)
+		p.mu.Unlock()
+		for _, s := range stores {
+			if err := s.Work(ctx); err != nil && ctx.Err() == nil {
+				p.cfg.Log.Errorf("Channel [%s]: background work of the private data store: %s", s.id, err)
+			}
+		}
+	}
+}
+
+// Work does the background work that is due now: purging what has expired
+// (LEDGER §8.5) and moving missing entries of collections that this peer became
+// eligible for (LEDGER §8.7).
+func (s *Store) Work(ctx context.Context) error {
+	s.mu.Lock()
+	if s.empty {
+		s.mu.Unlock()
+		return nil
+	}
+	work, last := s.work, s.last
+	s.work.purge, s.work.move = false, false
+	s.mu.Unlock()
+	var purgeErr, moveErr error
+	if work.purge {
+		purgeErr = s.purge(ctx, last)
+	}
+	if work.move {
+		moveErr = s.moveEligible(ctx, last)
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.work.purge = s.work.purge || purgeErr != nil
+	s.work.move = s.work.move || moveErr != nil
+	return errors.Join(purgeErr, moveErr)
+}
+
+// maxPurgeBatch bounds the size of one batch of deletes.
+const maxPurgeBatch = 1 << 20
+
+// purge removes what has expired by block last. The deletes are not synced:
+// reads hide expired data, and the next purge repeats what was lost.
+func (s *Store) purge(ctx context.Context, last uint64) error {
+	s.entries.Lock()
+	defer s.entries.Unlock()
+	start, end := expiryRange(last)
+	it := s.db.Scan(start, end)
+	defer it.Close()
+	b := s.db.NewBatch()
+	for it.Next() {
+		_, committing, err := parseExpiryKey(it.Key())
+		if err != nil {
+			return fmt.Errorf("expiry key: %w", err)
+		}
+		data := &ledgerstore.ExpiryData{}
+		if err := proto.Unmarshal(it.Value(), data); err != nil {
+			return fmt.Errorf("expiry entry: %w", err)
+		}
+		purgeEntry(b, committing, data)
+		b.Delete(it.Key())
+		if b.Size() > maxPurgeBatch {
+			if err := s.db.Write(b, false); err != nil || ctx.Err() != nil {
+				return errors.Join(err, ctx.Err())
+			}
+			b.Reset()
+		}
+	}
+	if err := it.Err(); err != nil {
+		return err
+	}
+	if err := s.db.Write(b, false); err != nil {
+		return err
+	}
+	return s.p.cfg.Points.Hit(PointAfterPurge)
+}
+
+func purgeEntry(b *kv.Batch, committing uint64, data *ledgerstore.ExpiryData) {
+	for ns, colls := range data.GetMap() {
+		for name, txs := range colls.GetMap() {
+			for _, tx := range txs.GetList() {
+				b.Delete(dataKey(committing, tx, collection{ns, name}))
+			}
+		}
+		for name := range colls.GetMissingDataMap() {
+			b.Delete(missingKey(committing, collection{ns, name}))
+			b.Delete(ineligibleKey(committing, collection{ns, name}))
+		}
+	}
+}
+
+// BecameEligible records, durably, that this peer became eligible for
+// collections in a block (LEDGER §8.7). It is called before the block is
+// committed, and again if it is replayed.
+func (s *Store) BecameEligible(block uint64, colls map[string][]string) error {
+	info := &ledgerstore.CollElgInfo{NsCollMap: map[string]*ledgerstore.CollNames{}}
+	for ns, names := range colls {
+		info.NsCollMap[ns] = &ledgerstore.CollNames{Entries: names}
+	}
+	if err := s.db.Put(eligibleKey(block), protoutil.Marshal(info), true); err != nil {
+		return fmt.Errorf("record collection eligibility: %w", err)
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.work.move = true
+	if !s.empty && s.last >= block { // a replay; else Commit gives the signal
+		s.p.signal()
+	}
+	return nil
+}
+
+// moveEligible works off the events of committed blocks.
+func (s *Store) moveEligible(ctx context.Context, last uint64) error {
+	events, err := s.events()
+	if err != nil {
+		return err
+	}
+	for _, e := range events {
+		if e.block > last {
+			s.mu.Lock()
+			s.work.move = true // not committed yet
+			s.mu.Unlock()
+			continue
+		}
+		for ns, names := range e.info.GetNsCollMap() {
+			for _, name := range names.GetEntries() {
+				if err := s.moveCollection(ctx, e.block, collection{ns, name}); err != nil {
+					return err
+				}
+			}
+		}
+		if err := s.db.Delete(eligibleKey(e.block), true); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+type eligibleEvent struct {
+	block uint64
+	info  *ledgerstore.CollElgInfo
+}
+
+func (s *Store) events() ([]eligibleEvent, error) {
+	it := s.db.Scan([]byte{prefixEligible}, []byte{prefixEligible + 1})
+	defer it.Close()
+	var out []eligibleEvent
+	for it.Next() {
+		block, _, err := kv.ReadRPV(it.Key()[1:])
+		if err != nil {
+			return nil, fmt.Errorf("eligibility event: %w", err)
+		}
+		info := &ledgerstore.CollElgInfo{}
+		if err := proto.Unmarshal(it.Value(), info); err != nil {
+			return nil, fmt.Errorf("eligibility event: %w", err)
+		}
+		out = append(out, eligibleEvent{block, info})
+	}
+	return out, it.Err()
+}
+
+// moveCollection moves the ineligible entries of a collection up to a block, in
+// batches with pauses. A move may be repeated from the start.
+func (s *Store) moveCollection(ctx context.Context, block uint64, c collection) error {
+	for {
+		more, err := s.moveBatch(block, c)
+		if err != nil || !more {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(s.p.cfg.MovePause):
+		}
+	}
+}
+
+func (s *Store) moveBatch(block uint64, c collection) (more bool, err error) {
+	s.entries.Lock()
+	defer s.entries.Unlock()
+	// The end leaves out block 0, as the reference does.
+	it := s.db.Scan(ineligibleKey(block, c), ineligibleKey(0, c))
+	defer it.Close()
+	prefix := len(ineligiblePrefix(c))
+	b := s.db.NewBatch()
+	for n := 0; it.Next(); n++ {
+		if n == s.p.cfg.MoveBatch {
+			more = true
+			break
+		}
+		at, _, err := kv.ReadRPV(it.Key()[prefix:])
+		if err != nil {
+			return false, fmt.Errorf("ineligible missing data key: %w", err)
+		}
+		b.Put(missingKey(at, c), it.Value())
+		b.Delete(it.Key())
+	}
+	if err := it.Err(); err != nil {
+		return false, err
+	}
+	if err := s.db.Write(b, true); err != nil {
+		return false, err
+	}
+	return more, s.p.cfg.Points.Hit(PointAfterMove)
+}
