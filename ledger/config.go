@@ -31,6 +31,9 @@ type Config struct {
 	Log     *flog.Logger
 	Metrics metrics.Provider
 	Points  *failpoint.Points // crash points of tests
+
+	// manual leaves the private store's background work to the test.
+	manual bool
 }
 
 // Membership tells whether this peer's organisation is a member of a collection

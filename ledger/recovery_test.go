@@ -115,7 +115,7 @@ func TestRecoveryVectors(t *testing.T) {
 			ids, err := p.List()
 			must(t, err)
 			for _, id := range ids {
-				openLedger(t, p, id)
+				must(t, openLedger(t, p, id).private.Work(t.Context()))
 			}
 			must(t, p.Close())
 			want := final

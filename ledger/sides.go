@@ -44,6 +44,9 @@ func openSideStores(cfg *Config) (*sideStores, error) {
 	if err != nil {
 		return s, err
 	}
+	if cfg.manual {
+		return s, nil
+	}
 	ctx, cancel := context.WithCancel(context.Background())
 	s.stop, s.done = cancel, make(chan struct{})
 	go func() {

@@ -82,7 +82,7 @@ const testDir = "/root/ledgersData"
 func vectorConfig(t testing.TB, fs vfs.FS) Config {
 	return Config{
 		Dir: testDir, FS: fs, History: true, PurgeInterval: 5, Log: testLog(t),
-		CollElgBatchesEvery: 1,
+		CollElgBatchesEvery: 1, manual: true,
 		Membership: func(_ string, p *peer.CollectionPolicyConfig) (bool, error) {
 			for _, id := range p.GetSignaturePolicy().GetIdentities() {
 				if string(id.Principal) == "org1" {

@@ -331,9 +331,9 @@ func TestRecommit(t *testing.T) {
 	two := allBlocks(t, "ledger_root.tar.gz", "vecch.two")
 	fs := vfs.NewMem()
 	want := map[string]map[string]string{}
+	p := openProvider(t, vectorConfig(t, fs))
 	for i := range steps {
 		s := &steps[i]
-		p := openProvider(t, vectorConfig(t, fs))
 		switch {
 		case s.Block != nil && *s.Block == 0:
 			create(t, p, blocks[0])
@@ -350,9 +350,6 @@ func TestRecommit(t *testing.T) {
 		for _, l := range p.open {
 			must(t, l.private.Work(t.Context()))
 		}
-		if err := p.Close(); err != nil {
-			t.Fatal(err)
-		}
 		for db, entries := range s.Changes {
 			if want[db] == nil {
 				want[db] = map[string]string{}
@@ -365,11 +362,12 @@ func TestRecommit(t *testing.T) {
 				}
 			}
 		}
-		compareDumps(t, want, dump(t, fs))
+		compareDumps(t, want, dump(t, fs.Crash(vfs.KeepUnsynced, 0)))
 		if t.Failed() {
 			t.Fatalf("after step %d: %s", i, s.Step)
 		}
 	}
+	must(t, p.Close())
 	compareDumps(t, finalDump(t), dump(t, fs))
 	compareBlockFiles(t, untar(t, "ledger_root.tar.gz"), fs)
 }
