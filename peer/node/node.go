@@ -73,6 +73,7 @@ type Node struct {
 	address string
 	log     *flog.Logger
 	parts   *parts
+	rebuild *rebuild // nil unless ledgers were taken back
 	// closers release what New opened, last first.
 	closers []func() error
 }
@@ -120,6 +121,7 @@ func (n *Node) run(ctx context.Context) error {
 	below.Go(func() error { return p.chaincodeServer.Serve(outerCtx, 0) })
 	below.Go(func() error { return p.channels.Run(outerCtx) })
 	below.Go(func() error { return n.followClientRoots(outerCtx) })
+	below.Go(func() error { return n.awaitRebuild(outerCtx) })
 
 	n.announce()
 	inner, innerCtx := errgroup.WithContext(ctx)

@@ -58,7 +58,7 @@ func (n *Node) wire() error {
 	n.parts = &parts{}
 	n.log.Infof("Starting peer:\n%s", version.Text(runtime.Version(), runtime.GOOS, runtime.GOARCH))
 	for _, step := range []func() error{
-		n.openOperations, n.openLedgers, n.chooseMode, n.resolveAddress, n.loadTLS, n.openServer,
+		n.openOperations, n.openLedgers, n.loadPreResetHeights, n.chooseMode, n.resolveAddress, n.loadTLS, n.openServer,
 		n.makeChannels, n.makeAccess, n.openChaincodeSupport, n.registerAdmin, n.registerEndorser,
 		n.registerEvents, n.watchCertificates, n.openChannels,
 	} {
@@ -382,6 +382,7 @@ func (n *Node) registerEndorser() error {
 	if err != nil {
 		return err
 	}
+	filters = append(filters, n.rebuildFilters()...) // the last of them (LEDGER §18.4)
 	decorators, err := decorators(h.Decorators)
 	if err != nil {
 		return err
