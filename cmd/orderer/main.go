@@ -13,7 +13,6 @@ import (
 	"syscall"
 
 	"github.com/alecthomas/kingpin/v2"
-	"github.com/hyperledger/fabric-lib-go/common/flogging"
 	"google.golang.org/grpc/grpclog"
 
 	"github.com/heddle-ledger/heddle/internal/config"
@@ -41,9 +40,31 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		return 0
 	}
 	// benchmark is start under another name, as in the reference (ORDERER §1.1).
-	grpclog.SetLoggerV2(flogging.NewGRPCLogger(logging.ZapLogger("grpc")))
+	grpclog.SetLoggerV2(grpcLog{logging.ZapLogger("grpc").Sugar()})
 	return serve(ctx, logging, stderr)
 }
+
+// usageTemplate has the form of the reference's help (cli_help.txt); later
+// versions of the library print another.
+const usageTemplate = `usage: {{.App.Name}}
+{{- if .Context.SelectedCommand}} {{.Context.SelectedCommand}}
+
+{{.Context.SelectedCommand.Help}}
+{{else}} [<flags>] <command> [<args> ...]
+
+{{.App.Help}}
+{{end}}
+Flags:
+  --help  Show context-sensitive help (also try --help-long and --help-man).
+
+{{if not .Context.SelectedCommand -}}
+Commands:
+{{range .App.FlattenedCommands}}  {{.FullCommand}}{{if eq .FullCommand "help"}} [<command>...]{{end}}{{if .Default}}*{{end}}
+    {{.Help}}
+
+{{end}}
+{{end -}}
+`
 
 // parse returns the command, or "" and the exit code if there is nothing left to
 // do.
@@ -52,6 +73,7 @@ func parse(args []string, stderr io.Writer) (command string, code int) {
 	app.Command("start", "Start the orderer node").Default()
 	app.Command("version", "Show version information")
 	app.Command("benchmark", "Run orderer in benchmark mode")
+	app.UsageTemplate(usageTemplate)
 	app.UsageWriter(stderr)
 	app.ErrorWriter(stderr)
 	terminated := -1
@@ -92,16 +114,23 @@ func serve(ctx context.Context, logging *flog.Logging, stderr io.Writer) int {
 	return 0
 }
 
-// report says why the daemon cannot go on and returns the exit code.
+// report says why the daemon cannot go on and returns the exit code, if the
+// severity leaves it to return at all: a FATAL line ends the process.
 func report(log *flog.Logger, stderr io.Writer, err error) int {
 	var failed *node.StartError
 	if errors.As(err, &failed) && failed.Severity == node.Fatal {
-		log.Error(err)
-		return 1
+		log.Fatal(err)
 	}
-	log.Error(err)
+	logPanic(log, err)
 	fmt.Fprintf(stderr, "panic: %s\n", err)
 	return 2
+}
+
+// logPanic writes a line at PANIC level; the panic that comes with it would print
+// a stack trace that helps nobody.
+func logPanic(log *flog.Logger, err error) {
+	defer func() { _ = recover() }()
+	log.Panic(err)
 }
 
 // handleSignals ends the context on SIGTERM and dumps goroutines on SIGUSR1;

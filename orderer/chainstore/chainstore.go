@@ -13,7 +13,8 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"sort"
+	"path/filepath"
+	"slices"
 	"sync"
 
 	"github.com/hyperledger/fabric-protos-go-apiv2/common"
@@ -96,6 +97,10 @@ func openBackends(cfg Config) (backends, error) {
 	if cfg.Type == JSON {
 		return newJSONBackends(cfg.Dir)
 	}
+	index := filepath.Join(cfg.Dir, "index")
+	if err := os.MkdirAll(index, 0o755); err != nil {
+		return nil, fmt.Errorf("Error creating dir if missing: error creating dir [%s/]: %w", index, err)
+	}
 	p, err := blockfile.OpenProvider(blockfile.Config{
 		Dir: cfg.Dir, Index: blockfile.IndexNumber, Metrics: cfg.Metrics, Log: cfg.Log,
 	})
@@ -113,8 +118,14 @@ func (s *Store) List() ([]string, error) {
 	if err != nil {
 		return nil, err
 	}
+	s.mu.Lock()
+	for id := range s.chains { // those of RAM are nowhere else
+		ids = append(ids, id)
+	}
+	s.mu.Unlock()
+	slices.Sort(ids)
 	var out []string
-	for _, id := range ids {
+	for _, id := range slices.Compact(ids) {
 		c, err := s.Chain(id)
 		if err != nil {
 			return nil, err
@@ -123,7 +134,6 @@ func (s *Store) List() ([]string, error) {
 			out = append(out, id)
 		}
 	}
-	sort.Strings(out)
 	return out, nil
 }
 
