@@ -109,6 +109,7 @@ func BenchmarkCommit500(b *testing.B) {
 			blocks := benchChain(genesis, min(b.N, 200), results)
 			var l *Ledger
 			b.ReportAllocs()
+			b.ResetTimer()
 			for i := range b.N {
 				if i%len(blocks) == 0 {
 					b.StopTimer()

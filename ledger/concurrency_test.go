@@ -39,7 +39,7 @@ func stampBlock(t testing.TB, prev *common.Block) *protoutil.Block {
 // TestReadersBesideCommits checks that every snapshot is that of one block, and
 // that whoever sees a block sees its state.
 func TestReadersBesideCommits(t *testing.T) {
-	const blocks = 60
+	const blocks = 30
 	p := openProvider(t, Config{Dir: testDir, FS: vfs.NewMem(), History: true})
 	l, err := p.Create(genesisOf("ch"))
 	must(t, err)

@@ -9,6 +9,7 @@ import (
 
 	"github.com/heddle-ledger/heddle/internal/vfs"
 	"github.com/heddle-ledger/heddle/ledger/blockfile"
+	"github.com/heddle-ledger/heddle/ledger/kv"
 )
 
 // Reset takes all channels of a peer that is down back to their genesis blocks
@@ -16,25 +17,23 @@ import (
 // start builds them anew, while it gets the blocks again. The private data, the
 // list of channels and what is not in Config.Dir stay. Of Config only Dir, FS
 // and Log are looked at. Repeating a Reset that was interrupted is safe.
-func Reset(cfg Config) error {
-	return offline(&cfg, func() error {
-		cfg.Log.Info("Resetting all channels to their genesis blocks")
-		if err := dropDatabases(&cfg); err != nil {
-			return err
-		}
-		return blockfile.Reset(blockConfig(&cfg))
-	})
-}
-
-// offline does something to the directory that a running peer must not see.
-func offline(cfg *Config, do func() error) error {
-	cfg.fill()
-	cfg.Log = cfg.Log.Named("kvledger")
-	lock, err := Lock(cfg.Dir, cfg.FS)
+func Reset(cfg Config) (err error) {
+	lock, err := offline(&cfg)
 	if err != nil {
 		return err
 	}
-	return errors.Join(do(), lock.Close())
+	defer func() { err = errors.Join(err, lock.Close()) }()
+	cfg.Log.Named("kvledger").Info("Resetting all channels to their genesis blocks")
+	if err := dropDatabases(&cfg); err != nil {
+		return err
+	}
+	return blockfile.Reset(blockConfig(&cfg))
+}
+
+// offline makes sure that no peer uses the directory until the lock is closed.
+func offline(cfg *Config) (lock *kv.Database, err error) {
+	cfg.fill()
+	return Lock(cfg.Dir, cfg.FS)
 }
 
 // dropDatabases drops what a replay of the blocks rebuilds, of all channels. The
@@ -42,7 +41,7 @@ func offline(cfg *Config, do func() error) error {
 // state is (LEDGER §17.5).
 func dropDatabases(cfg *Config) error {
 	for _, name := range []string{dirState, dirConfHistory, dirBookkeeper, dirHistory} {
-		cfg.Log.Infof("Dropping database [%s]", name)
+		cfg.Log.Named("kvledger").Infof("Dropping database [%s]", name)
 		if err := vfs.DropDir(cfg.FS, path.Join(cfg.Dir, name)); err != nil {
 			return err
 		}
@@ -51,7 +50,7 @@ func dropDatabases(cfg *Config) error {
 }
 
 func blockConfig(cfg *Config) blockfile.Config {
-	return blockfile.Config{Dir: path.Join(cfg.Dir, dirChains), FS: cfg.FS, Log: cfg.Log}
+	return blockfile.Config{Dir: path.Join(cfg.Dir, dirChains), FS: cfg.FS, Log: cfg.Log.Named("fsblkstorage")}
 }
 
 // PreResetHeights returns the heights that channels had before a reset or
