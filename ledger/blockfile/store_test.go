@@ -23,7 +23,6 @@ import (
 	"github.com/heddle-ledger/heddle/internal/flog"
 	"github.com/heddle-ledger/heddle/internal/protoutil"
 	"github.com/heddle-ledger/heddle/internal/vfs"
-	"github.com/heddle-ledger/heddle/ledger/kv"
 )
 
 const smallFiles = 3000 // file limit of the vectors
@@ -377,5 +376,3 @@ func TestFreshCheckpoint(t *testing.T) {
 		t.Errorf("checkpoint of a new chain = %x", v)
 	}
 }
-
-var _ = kv.Config{}
