@@ -73,7 +73,7 @@ func resetChannel(cfg Config, id string) error {
 	if err := replaceFile(cfg.FS, path.Join(f.dir, genesisBackupFile), genesis); err != nil {
 		return err
 	}
-	cfg.Log.Infof("Channel [%s]: removing blocks 1 to %d", id, last)
+	cfg.Log.Infof("Channel [%s]: keeping the genesis block of %d blocks", id, last+1)
 	return f.cutAfter(nums, location{file: 0, offset: end})
 }
 
