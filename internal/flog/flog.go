@@ -10,6 +10,7 @@ package flog
 import (
 	"fmt"
 	"io"
+	"sync/atomic"
 
 	"github.com/hyperledger/fabric-lib-go/common/flogging"
 	"go.uber.org/zap"
@@ -24,6 +25,8 @@ type Logger = flogging.FabricLogger
 // while the process runs.
 type Logging struct {
 	*flogging.Logging
+	plain    atomic.Bool   // the format is DefaultFormat
+	sequence atomic.Uint64 // number of the last line in DefaultFormat
 }
 
 // DefaultFormat is the console format of the reference.
@@ -32,21 +35,15 @@ const DefaultFormat = "%{color}%{time:2006-01-02 15:04:05.000 MST} [%{module}] %
 // New returns the root of a process's loggers. An empty format selects
 // DefaultFormat, an empty spec the level INFO.
 func New(w io.Writer, format, spec string) (*Logging, error) {
-	if format == "" {
-		format = DefaultFormat
-	}
-	l, err := flogging.New(flogging.Config{Format: format, LogSpec: spec, Writer: w})
+	l, err := flogging.New(flogging.Config{LogSpec: spec, Writer: w})
 	if err != nil {
 		return nil, fmt.Errorf("configure logging: %w", err)
 	}
-	return &Logging{Logging: l}, nil
-}
-
-// Root returns the logger without a name from which the rooms' loggers are
-// named.
-func (l *Logging) Root() *Logger {
-	core := l.ZapLogger("root").Core()
-	return flogging.NewFabricLogger(flogging.NewZapLogger(core))
+	out := &Logging{Logging: l}
+	if err := out.SetFormat(format); err != nil {
+		return nil, fmt.Errorf("configure logging: %w", err)
+	}
+	return out, nil
 }
 
 // GRPC carries the messages of the gRPC library to a log: all at DEBUG, whatever

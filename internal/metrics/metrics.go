@@ -23,3 +23,10 @@ type (
 
 // Disabled returns a provider whose metrics go nowhere.
 func Disabled() Provider { return &disabled.Provider{} }
+
+// IsDisabled tells whether a provider's metrics go nowhere, so that work for them
+// can be saved.
+func IsDisabled(p Provider) bool {
+	_, off := p.(*disabled.Provider)
+	return off
+}

@@ -18,7 +18,6 @@ import (
 	"os"
 	"time"
 
-	"github.com/hyperledger/fabric-lib-go/common/metrics/disabled"
 	"github.com/hyperledger/fabric-lib-go/common/metrics/prometheus"
 	"github.com/hyperledger/fabric-lib-go/common/metrics/statsd"
 	"github.com/hyperledger/fabric-lib-go/common/metrics/statsd/goruntime"
@@ -93,7 +92,7 @@ func New(c Config) (*Server, error) {
 		s.mux.Handle("/metrics", s.withID(promhttp.Handler(), true))
 	}
 	s.http = &http.Server{Handler: s.mux, ReadTimeout: readTimeout, WriteTimeout: writeTimeout}
-	if _, off := s.provider.(*disabled.Provider); c.Logging != nil && !off {
+	if c.Logging != nil && !metrics.IsDisabled(s.provider) {
 		c.Logging.SetObserver(newLogObserver(s.provider))
 	}
 	s.provider.NewGauge(metrics.GaugeOpts{

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"runtime"
 	"time"
 
 	"google.golang.org/grpc"
@@ -20,6 +21,11 @@ const MaxMessageSize = 100 * 1024 * 1024
 
 // DefaultConnectionTimeout limits the time a client may take for its handshake.
 const DefaultConnectionTimeout = 5 * time.Second
+
+// streamWorkers is the number of goroutines per processor that answer RPCs one
+// after the other; their stacks have grown already. RPCs that find all of them
+// busy get goroutines of their own.
+const streamWorkers = 16
 
 // KeepAlive holds a server's keepalive settings; zero values select the
 // defaults of the reference.
@@ -87,6 +93,7 @@ func NewServer(l net.Listener, c ServerConfig) (*Server, error) {
 		grpc.MaxRecvMsgSize(MaxMessageSize), grpc.MaxSendMsgSize(MaxMessageSize),
 		grpc.ConnectionTimeout(orDefault(c.ConnectionTimeout, DefaultConnectionTimeout)),
 		grpc.InitialWindowSize(1<<20), grpc.InitialConnWindowSize(1<<21),
+		grpc.NumStreamWorkers(uint32(streamWorkers*runtime.GOMAXPROCS(0))),
 	)
 	if c.TLS.Enabled {
 		t, err := newServerTLS(c.TLS)
@@ -178,8 +185,11 @@ type ServerMetrics struct {
 	unaryDuration, streamRequestDuration metrics.Histogram
 }
 
-// NewServerMetrics creates the metrics at a provider.
+// NewServerMetrics creates the metrics at a provider; nil if it is disabled.
 func NewServerMetrics(p metrics.Provider) *ServerMetrics {
+	if metrics.IsDisabled(p) {
+		return nil
+	}
 	serverCounter := func(name, help string, labels ...string) metrics.Counter {
 		return p.NewCounter(metrics.CounterOpts{
 			Namespace: "grpc", Subsystem: "server", Name: name, Help: help, LabelNames: labels, StatsdFormat: statsd(labels),
