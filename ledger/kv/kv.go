@@ -19,6 +19,7 @@ import (
 	"github.com/syndtr/goleveldb/leveldb/opt"
 	"github.com/syndtr/goleveldb/leveldb/storage"
 
+	"github.com/heddle-ledger/heddle/internal/flog"
 	"github.com/heddle-ledger/heddle/internal/vfs"
 )
 
@@ -42,6 +43,8 @@ type Config struct {
 	BlockCache int
 	// BloomBits per key make look-ups of absent keys cheap; 0 means no filter.
 	BloomBits int
+	// Log hears of batches that a crash of the machine destroyed; may be nil.
+	Log *flog.Logger
 	// TableSize is the size of a table written by compaction; 0 selects a default.
 	TableSize int
 }
@@ -77,7 +80,15 @@ func Open(cfg Config) (*Database, error) {
 	if err != nil {
 		return nil, fmt.Errorf("Error opening leveldb: %w", err) //nolint:staticcheck // the reference's text
 	}
-	ldb, err := leveldb.Open(stor, cfg.options())
+	cut, err := cutJournal(fsys, cfg.Dir, stor)
+	if err != nil {
+		stor.Close()
+		return nil, fmt.Errorf("check journal of %s: %w", cfg.Dir, err)
+	}
+	if cut > 0 && cfg.Log != nil {
+		cfg.Log.Warnf("Database %s: cut %d bytes of incomplete batches off its journal", cfg.Dir, cut)
+	}
+	ldb, err := leveldb.Open(&orderedStorage{Storage: stor}, cfg.options())
 	if err != nil {
 		stor.Close()
 		return nil, fmt.Errorf("Error opening leveldb: %w", err) //nolint:staticcheck // the reference's text
