@@ -82,7 +82,7 @@ func OpenProvider(cfg Config) (*Provider, error) {
 	index, err := kv.Open(kv.Config{
 		Dir: path.Join(cfg.Dir, "index"), FS: cfg.FS,
 		WriteBuffer: indexWriteBuffer, TableSize: indexTableSize,
-		BlockCache: indexBlockCache, BloomBits: indexBloomBits,
+		BlockCache: indexBlockCache, BloomBits: indexBloomBits, Log: cfg.Log,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("open block index: %w", err)

@@ -102,7 +102,7 @@ type Provider struct {
 // OpenProvider opens the database.
 func OpenProvider(cfg Config) (*Provider, error) {
 	cfg.fill()
-	db, err := kv.Open(kv.Config{Dir: cfg.Dir, FS: cfg.FS})
+	db, err := kv.Open(kv.Config{Dir: cfg.Dir, FS: cfg.FS, Log: cfg.Log})
 	if err != nil {
 		return nil, fmt.Errorf("open private data store: %w", err)
 	}
