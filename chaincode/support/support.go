@@ -3,6 +3,7 @@ package support
 import (
 	"context"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/hyperledger/fabric-protos-go-apiv2/peer"
@@ -52,8 +53,8 @@ func New(cfg Config) *Support {
 	if cfg.Metrics == nil {
 		cfg.Metrics = metrics.Disabled()
 	}
-	cfg.Environment.LogLevel = checkedLevel(cfg, "CORE_CHAINCODE_LOGGING_LEVEL", cfg.Environment.LogLevel)
-	cfg.Environment.ShimLogLevel = checkedLevel(cfg, "CORE_CHAINCODE_LOGGING_SHIM", cfg.Environment.ShimLogLevel)
+	cfg.Environment.LogLevel = checkedLevel(cfg, "chaincode.logging.level", cfg.Environment.LogLevel)
+	cfg.Environment.ShimLogLevel = checkedLevel(cfg, "chaincode.logging.shim", cfg.Environment.ShimLogLevel)
 	s := &Support{cfg: cfg, registry: newRegistry(cfg.DevMode), metrics: newLaunchMetrics(cfg.Metrics)}
 	s.streams = stream.Config{
 		Host:            host{s},
@@ -66,7 +67,7 @@ func New(cfg Config) *Support {
 }
 
 // checkedLevel replaces a log level that chaincodes would not understand.
-func checkedLevel(cfg Config, variable, level string) string {
+func checkedLevel(cfg Config, key, level string) string {
 	if runtime.ValidLogLevel(level) {
 		return level
 	}
@@ -74,9 +75,7 @@ func checkedLevel(cfg Config, variable, level string) string {
 	if fallback == "" {
 		fallback = "info"
 	}
-	if level != "" {
-		cfg.Log.Warningf("%s has invalid logging level %s. defaulting to %s", variable, level, fallback)
-	}
+	cfg.Log.Warningf("%s has invalid log level %s. defaulting to %s", key, level, strings.ToUpper(fallback))
 	return fallback
 }
 

@@ -2,6 +2,7 @@ package node
 
 import (
 	"net"
+	"os"
 	"path/filepath"
 	"runtime"
 
@@ -95,8 +96,13 @@ func (n *Node) openOperations() error {
 }
 
 func (n *Node) openLedgers() error {
+	dir := filepath.Join(n.cfg.Core.Peer.FileSystemPath, "ledgersData")
+	first := filepath.Join(dir, "ledgerProvider") // the first store of the reference: its name is in the text
+	if err := os.MkdirAll(first, 0o755); err != nil {
+		return failed(Panic, "Error creating dir if missing: error creating dir [%s/]: %w", first, err)
+	}
 	p, err := ledger.OpenProvider(ledger.Config{
-		Dir:     filepath.Join(n.cfg.Core.Peer.FileSystemPath, "ledgersData"),
+		Dir:     dir,
 		History: n.cfg.Core.Ledger.HistoryEnabled,
 		Log:     n.cfg.Logging.Root(), Metrics: n.parts.operations.Provider(),
 	})
@@ -402,6 +408,9 @@ func (n *Node) registerEndorser() error {
 }
 
 func (n *Node) registerEvents() error {
+	if n.cfg.Core.Peer.TimeWindow <= 0 {
+		n.cfg.Logging.Logger("common.deliverevents").Warning("`peer.authentication.timewindow` not set; defaulting to 15m0s")
+	}
 	s := events.New(events.Config{
 		Channel: n.eventChannel, Access: n.parts.access, ExpiresAt: x509msp.ExpiresAtOf,
 		TimeWindow: n.cfg.Core.Peer.TimeWindow, MutualTLS: n.parts.server.MutualTLS(),

@@ -38,9 +38,6 @@ func build(dir string) error {
 	bin = filepath.Join(dir, "bin")
 	args := []string{"build", "-o", bin + string(filepath.Separator)}
 	for _, c := range []string{"peer", "orderer", "cryptogen", "configtxgen", "configtxlator"} {
-		if _, err := os.Stat("../../cmd/" + c); err != nil {
-			continue // TEMPORARY
-		}
 		args = append(args, "../../cmd/"+c)
 	}
 	out, err := exec.Command("go", args...).CombinedOutput()

@@ -36,8 +36,9 @@ func newNetwork(t *testing.T, o options) *network {
 		t: t, dir: t.TempDir(), noTLS: o.noTLS,
 		orderer: p[0], peers: [2]int{p[1], p[2]}, chain: [2]int{p[3], p[4]},
 	}
-	var err error
-	if n.cfg, err = filepath.Abs("../../sampleconfig"); err != nil {
+	// A copy: nodes make what is missing in their MSP directories.
+	n.cfg = n.path("config")
+	if err := os.CopyFS(n.cfg, os.DirFS("../../sampleconfig")); err != nil {
 		t.Fatal(err)
 	}
 	if o.batchTimeout == "" {

@@ -60,14 +60,23 @@ func (s peerStream) next() (*common.Block, common.Status, error) {
 // OpenOrderer opens the stream at an orderer.
 func (d *Deliver) OpenOrderer(ctx context.Context, conn *Conn) error {
 	ctx, cancel := context.WithCancel(ctx)
-	s, err := orderer.NewAtomicBroadcastClient(conn).Deliver(ctx)
-	if err != nil {
-		cancel()
-		return fmt.Errorf("failed to create deliver client: %w", err)
+	d.CertHash, d.close = conn.CertHash, cancel
+	if s, err := orderer.NewAtomicBroadcastClient(conn).Deliver(ctx); err == nil {
+		d.stream = ordererStream{s}
+	} else {
+		d.stream = lostStream{err}
 	}
-	d.stream, d.CertHash, d.close = ordererStream{s}, conn.CertHash, cancel
 	return nil
 }
+
+// lostStream is a stream that could not be opened. As in the reference, who
+// opens it learns of it at the first use; `peer channel create` makes another
+// call before.
+type lostStream struct{ err error }
+
+func (s lostStream) Send(*common.Envelope) error                 { return s.err }
+func (s lostStream) next() (*common.Block, common.Status, error) { return nil, 0, s.err }
+func (s lostStream) CloseSend() error                            { return nil }
 
 // OpenPeer opens the stream at a peer.
 func (d *Deliver) OpenPeer(ctx context.Context, conn *Conn) error {
