@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"maps"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -14,15 +15,46 @@ import (
 
 const refused = "endorse requests are blocked while ledgers are being rebuilt"
 
-// rebuilding is a rebuild of two channels on a table of heights.
-func rebuilding(t *testing.T, now map[string]uint64) (r *rebuild, cleared *map[string]uint64) {
-	cleared = &map[string]uint64{}
+// heightTable stands for the channels and their records.
+type heightTable struct {
+	mu      sync.Mutex // guards the fields
+	now     map[string]uint64
+	cleared map[string]uint64
+	failure error // of done
+}
+
+func (h *heightTable) set(now map[string]uint64) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.now = now
+}
+
+func (h *heightTable) height(id string) (uint64, bool) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	v, ok := h.now[id]
+	return v, ok
+}
+
+func (h *heightTable) done(heights map[string]uint64) error {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.cleared = heights
+	return h.failure
+}
+
+func (h *heightTable) forgotten() map[string]uint64 {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.cleared
+}
+
+// rebuilding is a rebuild of two channels.
+func rebuilding(t *testing.T, now map[string]uint64) (*rebuild, *heightTable) {
+	h := &heightTable{now: now}
 	return &rebuild{
-		heights: map[string]uint64{"a": 5, "b": 3},
-		height:  func(id string) (uint64, bool) { h, ok := now[id]; return h, ok },
-		done:    func(h map[string]uint64) error { *cleared = maps.Clone(h); return nil },
-		log:     flog.ForTest(t),
-	}, cleared
+		heights: map[string]uint64{"a": 5, "b": 3}, height: h.height, done: h.done, log: flog.ForTest(t),
+	}, h
 }
 
 func ask(r *rebuild) string {
@@ -36,22 +68,21 @@ func ask(r *rebuild) string {
 // reached its height, and forgets the heights then.
 func TestRebuildEnds(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		now := map[string]uint64{"a": 5, "b": 2}
-		r, cleared := rebuilding(t, now)
+		r, channels := rebuilding(t, map[string]uint64{"a": 5, "b": 2})
 		ended := make(chan error, 1)
 		go func() { ended <- r.Run(t.Context()) }()
 		wait := func(d time.Duration) { time.Sleep(d); synctest.Wait() }
 		for range 3 {
-			if wait(rebuildPoll); ask(r) != refused || len(*cleared) != 0 {
+			if wait(rebuildPoll); ask(r) != refused || channels.forgotten() != nil {
 				t.Fatal("the refusal ended early")
 			}
 		}
-		now["a"], now["b"] = 1, 4 // a has been seen at its height
+		channels.set(map[string]uint64{"a": 1, "b": 4}) // a has been seen at its height
 		if wait(rebuildPoll - time.Second); ask(r) != refused {
 			t.Fatal("the heights were looked at between two ticks")
 		}
-		if wait(time.Second); ask(r) != "" || !maps.Equal(*cleared, r.heights) {
-			t.Fatalf("answer %q, cleared %v", ask(r), *cleared)
+		if wait(time.Second); ask(r) != "" || !maps.Equal(channels.forgotten(), r.heights) {
+			t.Fatalf("answer %q, cleared %v", ask(r), channels.forgotten())
 		}
 		if err := <-ended; err != nil {
 			t.Error(err)
@@ -81,8 +112,8 @@ func TestRebuildOfUnopenedChannel(t *testing.T) {
 // from endorsing.
 func TestRebuildKeepsRecords(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		r, _ := rebuilding(t, map[string]uint64{"a": 5, "b": 3})
-		r.done = func(map[string]uint64) error { return errors.New("read-only file system") }
+		r, channels := rebuilding(t, map[string]uint64{"a": 5, "b": 3})
+		channels.failure = errors.New("read-only file system")
 		if err := r.Run(t.Context()); err != nil || ask(r) != "" {
 			t.Errorf("%v, %q", err, ask(r))
 		}
