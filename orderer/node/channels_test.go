@@ -254,12 +254,21 @@ func TestOpenErrors(t *testing.T) {
 		blocks     map[string]*common.Block
 		engine     string
 	}{
-		{"no system channel", "No system chain found.  If bootstrapping, does your system channel contain a consortiums group definition?",
-			map[string]*common.Block{"ch1": rec.block(t, "ch1/00.block")}, "solo"},
-		{"two system channels", "There appear to be two system chains ",
-			map[string]*common.Block{"syschannel": system, "other": system}, "solo"},
-		{"unknown engine", "Error retrieving consenter of type: solo",
-			map[string]*common.Block{"syschannel": system}, "kafka"},
+		{
+			"no system channel", "No system chain found.  If bootstrapping, does your system channel contain a consortiums group definition?",
+			map[string]*common.Block{"ch1": rec.block(t, "ch1/00.block")},
+			"solo",
+		},
+		{
+			"two system channels", "There appear to be two system chains ",
+			map[string]*common.Block{"syschannel": system, "other": system},
+			"solo",
+		},
+		{
+			"unknown engine", "Error retrieving consenter of type: solo",
+			map[string]*common.Block{"syschannel": system},
+			"kafka",
+		},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			t.Parallel()

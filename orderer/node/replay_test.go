@@ -46,7 +46,7 @@ type recording struct {
 	Blocks map[string][]byte
 }
 
-func loadRecording(t *testing.T) *recording {
+func loadRecording(t testing.TB) *recording {
 	t.Helper()
 	f, err := os.Open("testdata/solo.json.gz")
 	if err != nil {
