@@ -178,8 +178,10 @@ func TestLoadErrors(t *testing.T) {
 		{"broker host", func(r *common.ConfigGroup) {
 			setValue(r.Groups["Orderer"], "KafkaBrokers", &orderer.KafkaBrokers{Brokers: []string{"-a:1"}})
 		}, "initializing channelconfig failed: could not create channel Orderer sub-group config: Invalid broker entry: -a:1"},
-		{"key", func(r *common.ConfigGroup) { r.Policies["a_b"] = r.Policies["Admins"] },
-			"initializing configtx manager failed: error converting config to map: Illegal characters in key: [Policy] "},
+		{
+			"key", func(r *common.ConfigGroup) { r.Policies["a_b"] = r.Policies["Admins"] },
+			"initializing configtx manager failed: error converting config to map: Illegal characters in key: [Policy] ",
+		},
 		{"absolute max bytes", func(r *common.ConfigGroup) {
 			setValue(r.Groups["Orderer"], "BatchSize", &orderer.BatchSize{MaxMessageCount: 1, PreferredMaxBytes: 1})
 		}, "initializing channelconfig failed: could not create channel Orderer sub-group config: Attempted to set the batch size absolute max bytes to an invalid value: 0"},
@@ -436,8 +438,7 @@ func TestLegacyTemplate(t *testing.T) {
 		Values: map[string]*common.ConfigValue{"Consortium": {Value: protoutil.Marshal(&common.Consortium{Name: "C"})}},
 	}}
 	env := updateEnvelope(update)
-	b, err := chanconfig.NewChannelTemplate(system, env)
-	if err == nil {
+	if _, err := chanconfig.NewChannelTemplate(system, env); err == nil {
 		t.Fatal("a creation policy of unknown type was accepted")
 	}
 	system = mustEdited(t, func(r *common.ConfigGroup) {
@@ -446,7 +447,7 @@ func TestLegacyTemplate(t *testing.T) {
 		creation := &common.Policy{Type: int32(common.Policy_IMPLICIT_META), Value: protoutil.Marshal(&common.ImplicitMetaPolicy{SubPolicy: "Admins"})}
 		r.Groups["Consortiums"].Groups["C"].Values = map[string]*common.ConfigValue{"ChannelCreationPolicy": {Value: protoutil.Marshal(creation)}}
 	})
-	b, err = chanconfig.NewChannelTemplate(system, env)
+	b, err := chanconfig.NewChannelTemplate(system, env)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -153,8 +153,10 @@ func TestOrdererEnvironment(t *testing.T) {
 		Security          int
 	}
 	want := values{[]string{dir + "/a", dir + "/b"}, true, "127.0.0.1", "secret", "content", "/w", 384}
-	got := values{c.General.TLS.RootCAs, c.General.TLS.Enabled, c.General.ListenAddress, c.Kafka.TLS.PrivateKey,
-		c.Kafka.TLS.Certificate, c.Consensus["WALDir"], c.General.BCCSP.SW.Security}
+	got := values{
+		c.General.TLS.RootCAs, c.General.TLS.Enabled, c.General.ListenAddress, c.Kafka.TLS.PrivateKey,
+		c.Kafka.TLS.Certificate, c.Consensus["WALDir"], c.General.BCCSP.SW.Security,
+	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
 	}

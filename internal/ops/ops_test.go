@@ -186,8 +186,11 @@ func TestTLS(t *testing.T) {
 		path   string
 		code   int
 	}{
-		{client(), "/healthz", 200}, {client(), "/version", 200}, {client(), "/logspec", 401},
-		{client(pair), "/logspec", 200}, {client(pair), "/healthz", 200},
+		{client(), "/healthz", 200},
+		{client(), "/version", 200},
+		{client(), "/logspec", 401},
+		{client(pair), "/logspec", 200},
+		{client(pair), "/healthz", 200},
 	} {
 		resp, body := call(t, tc.client, "GET", url+tc.path, "")
 		if resp.StatusCode != tc.code || tc.code == 401 && body != "" {

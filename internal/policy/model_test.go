@@ -220,11 +220,17 @@ func TestImplicitMeta(t *testing.T) {
 		signed   string
 		want     string
 	}{
-		{0, 0, "", ""}, {1, 0, "", ""}, {2, 0, "", ""}, {9, 0, "", ""},
-		{0, 3, "b", ""}, {1, 3, "abc", ""},
+		{0, 0, "", ""},
+		{1, 0, "", ""},
+		{2, 0, "", ""},
+		{9, 0, "", ""},
+		{0, 3, "b", ""},
+		{1, 3, "abc", ""},
 		{0, 3, "", "implicit policy evaluation failed - 0 sub-policies were satisfied, but this policy requires 1 of the 'P' sub-policies to be satisfied"},
 		{1, 3, "ab", "implicit policy evaluation failed - 2 sub-policies were satisfied, but this policy requires 3 of the 'P' sub-policies to be satisfied"},
-		{2, 3, "ab", ""}, {2, 2, "ab", ""}, {2, 1, "a", ""},
+		{2, 3, "ab", ""},
+		{2, 2, "ab", ""},
+		{2, 1, "a", ""},
 		{2, 2, "a", "implicit policy evaluation failed - 1 sub-policies were satisfied, but this policy requires 2 of the 'P' sub-policies to be satisfied"},
 		{2, 4, "ab", "implicit policy evaluation failed - 2 sub-policies were satisfied, but this policy requires 3 of the 'P' sub-policies to be satisfied"},
 		{9, 2, "", ""},
@@ -281,14 +287,21 @@ func TestManagerPaths(t *testing.T) {
 		name string
 		want string // of the failure; empty: found
 	}{
-		{m, "Readers", ""}, {m, "/Channel/Readers", ""}, {m, "/ChannelXReaders", ""},
-		{m, "Application/Org1/Admins", ""}, {m, "/Channel/Application/Org1/Admins", ""},
-		{app, "Org1/Admins", ""}, {app, "/Channel/Application/Org1/Admins", ""},
+		{m, "Readers", ""},
+		{m, "/Channel/Readers", ""},
+		{m, "/ChannelXReaders", ""},
+		{m, "Application/Org1/Admins", ""},
+		{m, "/Channel/Application/Org1/Admins", ""},
+		{app, "Org1/Admins", ""},
+		{app, "/Channel/Application/Org1/Admins", ""},
 		{app, "/Channel/Readers", "No such policy: '/Channel/Readers'"},
-		{m, "", "No such policy: ''"}, {m, "/", "No such policy: '/'"},
-		{m, "/Channel", "No such policy: '/Channel'"}, {m, "/Channel/", "No such policy: ''"},
+		{m, "", "No such policy: ''"},
+		{m, "/", "No such policy: '/'"},
+		{m, "/Channel", "No such policy: '/Channel'"},
+		{m, "/Channel/", "No such policy: ''"},
 		{m, "/Channel/Application", "No such policy: 'Application'"},
-		{m, "/Channel/x", "No such policy: 'x'"}, {m, "/Other/x", "No such policy: '/Other/x'"},
+		{m, "/Channel/x", "No such policy: 'x'"},
+		{m, "/Other/x", "No such policy: '/Other/x'"},
 		{nil, "Readers", "No such policy: 'Readers'"},
 	} {
 		p, ok := tc.m.Policy(tc.name)

@@ -113,14 +113,15 @@ func (r *reader) text(f field, into *string) bool {
 	return true
 }
 
-func fastEnvelope(raw []byte, m *common.Envelope) bool {
+// twoBytes decodes a message whose fields 1 and 2 are bytes, as many are.
+func twoBytes(raw []byte, one, two *[]byte) bool {
 	r := reader{rest: raw}
 	for f, ok := r.next(); ok; f, ok = r.next() {
 		switch f.num {
 		case 1:
-			ok = r.raw(f, &m.Payload)
+			ok = r.raw(f, one)
 		case 2:
-			ok = r.raw(f, &m.Signature)
+			ok = r.raw(f, two)
 		default:
 			ok = false
 		}
@@ -130,6 +131,8 @@ func fastEnvelope(raw []byte, m *common.Envelope) bool {
 	}
 	return !r.bad
 }
+
+func fastEnvelope(raw []byte, m *common.Envelope) bool { return twoBytes(raw, &m.Payload, &m.Signature) }
 
 func fastPayload(raw []byte, m *common.Payload) bool {
 	r := reader{rest: raw}
@@ -150,23 +153,7 @@ func fastPayload(raw []byte, m *common.Payload) bool {
 	return !r.bad
 }
 
-func fastHeader(raw []byte, m *common.Header) bool {
-	r := reader{rest: raw}
-	for f, ok := r.next(); ok; f, ok = r.next() {
-		switch f.num {
-		case 1:
-			ok = r.raw(f, &m.ChannelHeader)
-		case 2:
-			ok = r.raw(f, &m.SignatureHeader)
-		default:
-			ok = false
-		}
-		if !ok {
-			return false
-		}
-	}
-	return !r.bad
-}
+func fastHeader(raw []byte, m *common.Header) bool { return twoBytes(raw, &m.ChannelHeader, &m.SignatureHeader) }
 
 func fastChannelHeader(raw []byte, m *common.ChannelHeader) bool {
 	r := reader{rest: raw}
@@ -220,23 +207,7 @@ func fastTimestamp(raw []byte, m *timestamppb.Timestamp) bool {
 	return !r.bad
 }
 
-func fastSignatureHeader(raw []byte, m *common.SignatureHeader) bool {
-	r := reader{rest: raw}
-	for f, ok := r.next(); ok; f, ok = r.next() {
-		switch f.num {
-		case 1:
-			ok = r.raw(f, &m.Creator)
-		case 2:
-			ok = r.raw(f, &m.Nonce)
-		default:
-			ok = false
-		}
-		if !ok {
-			return false
-		}
-	}
-	return !r.bad
-}
+func fastSignatureHeader(raw []byte, m *common.SignatureHeader) bool { return twoBytes(raw, &m.Creator, &m.Nonce) }
 
 func fastExtension(raw []byte, m *peer.ChaincodeHeaderExtension) bool {
 	r := reader{rest: raw}
@@ -287,23 +258,7 @@ func fastTransaction(raw []byte, m *peer.Transaction) bool {
 	return !r.bad
 }
 
-func fastTransactionAction(raw []byte, m *peer.TransactionAction) bool {
-	r := reader{rest: raw}
-	for f, ok := r.next(); ok; f, ok = r.next() {
-		switch f.num {
-		case 1:
-			ok = r.raw(f, &m.Header)
-		case 2:
-			ok = r.raw(f, &m.Payload)
-		default:
-			ok = false
-		}
-		if !ok {
-			return false
-		}
-	}
-	return !r.bad
-}
+func fastTransactionAction(raw []byte, m *peer.TransactionAction) bool { return twoBytes(raw, &m.Header, &m.Payload) }
 
 func fastActionPayload(raw []byte, m *peer.ChaincodeActionPayload) bool {
 	r := reader{rest: raw}
@@ -344,41 +299,9 @@ func fastEndorsedAction(raw []byte, m *peer.ChaincodeEndorsedAction) bool {
 	return !r.bad
 }
 
-func fastEndorsement(raw []byte, m *peer.Endorsement) bool {
-	r := reader{rest: raw}
-	for f, ok := r.next(); ok; f, ok = r.next() {
-		switch f.num {
-		case 1:
-			ok = r.raw(f, &m.Endorser)
-		case 2:
-			ok = r.raw(f, &m.Signature)
-		default:
-			ok = false
-		}
-		if !ok {
-			return false
-		}
-	}
-	return !r.bad
-}
+func fastEndorsement(raw []byte, m *peer.Endorsement) bool { return twoBytes(raw, &m.Endorser, &m.Signature) }
 
-func fastResponsePayload(raw []byte, m *peer.ProposalResponsePayload) bool {
-	r := reader{rest: raw}
-	for f, ok := r.next(); ok; f, ok = r.next() {
-		switch f.num {
-		case 1:
-			ok = r.raw(f, &m.ProposalHash)
-		case 2:
-			ok = r.raw(f, &m.Extension)
-		default:
-			ok = false
-		}
-		if !ok {
-			return false
-		}
-	}
-	return !r.bad
-}
+func fastResponsePayload(raw []byte, m *peer.ProposalResponsePayload) bool { return twoBytes(raw, &m.ProposalHash, &m.Extension) }
 
 func fastChaincodeAction(raw []byte, m *peer.ChaincodeAction) bool {
 	r := reader{rest: raw}

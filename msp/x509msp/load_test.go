@@ -123,14 +123,16 @@ func TestLoadLocalErrors(t *testing.T) {
 		{"no key", "Org1MSP", "", map[string]string{"signcerts/x": string(peer.CertPEM()), "cacerts/x": ca}, "KeyMaterial not found in SigningIdentityInfo"},
 		{"bad yaml", "Org1MSP", "", map[string]string{"signcerts/x": ca, "cacerts/x": ca, "config.yaml": "\tx"}, "failed unmarshalling configuration file at [$/config.yaml]: …"},
 		{
-			"missing OU certificate", "Org1MSP", "", map[string]string{
+			"missing OU certificate", "Org1MSP", "",
+			map[string]string{
 				"signcerts/x": ca, "cacerts/x": ca,
 				"config.yaml": "OrganizationalUnitIdentifiers: [{Certificate: cacerts/y, OrganizationalUnitIdentifier: a}]",
 			},
 			"failed loading OrganizationalUnit certificate at [$/cacerts/y]: could not read file $/cacerts/y: open $/cacerts/y: no such file or directory",
 		},
 		{
-			"no admins", "Org1MSP", "", map[string]string{"signcerts/x": string(peer.CertPEM()), "cacerts/x": ca, "keystore/k": string(peer.KeyPEM())},
+			"no admins", "Org1MSP", "",
+			map[string]string{"signcerts/x": string(peer.CertPEM()), "cacerts/x": ca, "keystore/k": string(peer.KeyPEM())},
 			"administrators must be declared when no admin ou classification is set",
 		},
 	} {

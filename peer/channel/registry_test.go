@@ -146,7 +146,7 @@ func TestJoinOpenList(t *testing.T) {
 	if won != 1 {
 		t.Errorf("%d joins of one channel", won)
 	}
-	if genesis.Metadata.Metadata[2] != nil && len(genesis.Metadata.Metadata[2]) > 0 {
+	if len(genesis.Metadata.Metadata[2]) > 0 {
 		t.Error("the caller's block was changed")
 	}
 	check := func(r *running) {
@@ -198,16 +198,20 @@ func TestJoinRefused(t *testing.T) {
 		block *common.Block
 		want  string
 	}{
-		{change(func(_ *testchain.Net, b *common.Block, _ *common.Config) { b.Header.Number = 3 }),
-			"cannot create ledger from genesis block: Expected block number=0, received block number=3"},
+		{
+			change(func(_ *testchain.Net, b *common.Block, _ *common.Config) { b.Header.Number = 3 }),
+			"cannot create ledger from genesis block: Expected block number=0, received block number=3",
+		},
 		{change(func(_ *testchain.Net, _ *common.Block, c *common.Config) { delete(c.ChannelGroup.Groups, "Orderer") }), ""},
 		{change(func(_ *testchain.Net, _ *common.Block, c *common.Config) {
 			c.ChannelGroup.Values["OrdererAddresses"].Value = nil
 		}), ErrNoEndpoints.Error()},
-		{change(func(_ *testchain.Net, _ *common.Block, c *common.Config) {
-			delete(c.ChannelGroup.Groups, "Application")
-		}),
-			"[channel ch] does not have application config so is incompatible"},
+		{
+			change(func(_ *testchain.Net, _ *common.Block, c *common.Config) {
+				delete(c.ChannelGroup.Groups, "Application")
+			}),
+			"[channel ch] does not have application config so is incompatible",
+		},
 		{change(func(_ *testchain.Net, _ *common.Block, c *common.Config) {
 			c.ChannelGroup.Groups["Application"].Values["Capabilities"].Value = protoutil.Marshal(
 				&common.Capabilities{Capabilities: map[string]*common.Capability{"V2_0": {}}})

@@ -238,7 +238,12 @@ func (g *group) list(ctx context.Context, f *factory) error {
 func describe(c *peer.ChaincodeInfo) string {
 	line := ""
 	for _, f := range []struct{ label, value string }{
-		{"Name", c.Name}, {"Version", c.Version}, {"Path", c.Path}, {"Input", c.Input}, {"Escc", c.Escc}, {"Vscc", c.Vscc},
+		{"Name", c.Name},
+		{"Version", c.Version},
+		{"Path", c.Path},
+		{"Input", c.Input},
+		{"Escc", c.Escc},
+		{"Vscc", c.Vscc},
 		{"Id", fmt.Sprintf("%x", c.Id)},
 	} {
 		if f.value == "" {

@@ -150,14 +150,14 @@ func TestLoadValues(t *testing.T) {
 	if err := os.WriteFile(rule, []byte("ANY Admins"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	p, err := load(t, `
+	_, err := load(t, `
 A: &a { BatchTimeout: 5s, MaxChannels: 3 }
 Profiles:
 `, "P", nil)
 	if err == nil || !strings.Contains(err.Error(), "has invalid keys: A") {
 		t.Errorf("unknown key: %v", err)
 	}
-	p, err = load(t, `
+	p, err := load(t, `
 Orderer: &o { BatchTimeout: 5s, MaxChannels: 3, BatchSize: { AbsoluteMaxBytes: 1g } }
 Channel: &c { Capabilities: { V1_3: yes, V1_1: false } }
 Profiles:

@@ -105,7 +105,8 @@ func TestKeysOrder(t *testing.T) {
 				HashedWrites:   []*kvrwset.KVWriteHash{{KeyHash: []byte("hw")}},
 				MetadataWrites: []*kvrwset.KVMetadataWriteHash{{KeyHash: []byte("hm")}},
 			}},
-			{Name: "d"}, {Name: "", Hashed: &kvrwset.HashedRWSet{HashedWrites: []*kvrwset.KVWriteHash{{KeyHash: []byte("p")}}}},
+			{Name: "d"},
+			{Name: "", Hashed: &kvrwset.HashedRWSet{HashedWrites: []*kvrwset.KVWriteHash{{KeyHash: []byte("p")}}}},
 		},
 	}
 	var got []string
@@ -150,8 +151,12 @@ func TestDependencies(t *testing.T) {
 	}{
 		{0, k("n", "a"), 0, false}, // never with itself
 		{1, k("n", "a"), 0, false}, // 0 was invalid
-		{2, k("n", "a"), 1, true}, {3, k("n", "a"), 1, true}, {9, k("n", "a"), 1, true},
-		{9, k("m", "a"), 0, false}, {9, k("n", "b"), 0, false}, {9, k("x", "y"), 0, false},
+		{2, k("n", "a"), 1, true},
+		{3, k("n", "a"), 1, true},
+		{9, k("n", "a"), 1, true},
+		{9, k("m", "a"), 0, false},
+		{9, k("n", "b"), 0, false},
+		{9, k("x", "y"), 0, false},
 	} {
 		if by, got := d.ChangedBefore(tc.tx, tc.key); got != tc.want || by != tc.by {
 			t.Errorf("%d, %v: %v by %d", tc.tx, tc.key, got, by)
