@@ -100,11 +100,13 @@ func (s *Stream) open(tx *transaction, r rows) ([]byte, error) {
 	return s.respond(tx, it)
 }
 
-// page sends everything of a paginated query in one response.
-func page(it PageIterator) ([]byte, error) {
+// page sends everything of a paginated query in one response. It does not ask
+// whether there is more than a page: the answer would be part of the
+// simulation's results, which would then cover the whole range.
+func page(it PageIterator, limit int32) ([]byte, error) {
 	defer it.Close()
 	resp := &peer.QueryResponse{Id: newUUID()}
-	for r := stateRows(it); ; {
+	for r := stateRows(it); len(resp.Results) < int(limit); {
 		row, more, err := r.next()
 		if err != nil {
 			return nil, err
@@ -165,7 +167,7 @@ func (s *Stream) getStateByRange(tx *transaction, payload []byte) ([]byte, error
 		if err != nil {
 			return nil, err
 		}
-		return page(it)
+		return page(it, p.limit)
 	}
 	it, err := tx.call.Simulator.GetStateRange(s.instance.Name, req.StartKey, req.EndKey)
 	if err != nil {
@@ -191,7 +193,7 @@ func (s *Stream) getQueryResult(tx *transaction, payload []byte) ([]byte, error)
 		if err != nil {
 			return nil, err
 		}
-		return page(it)
+		return page(it, p.limit)
 	}
 	it, err := tx.call.Simulator.ExecuteQuery(s.instance.Name, req.Query)
 	if err != nil {

@@ -203,6 +203,7 @@ func (s *Stream) register(payload []byte) {
 	}
 	// Only now: executions must queue behind READY.
 	s.cfg.Host.Registered(s)
+	s.cfg.Log.Debugf("Got %s for chaincodeID = %s, sending back %s", peer.ChaincodeMessage_REGISTER, id.Name, peer.ChaincodeMessage_REGISTERED)
 }
 
 // enqueue hands a message to the sender; a nil expired waits for ever.

@@ -115,6 +115,8 @@ func variable() []struct {
 		{re(`proto:.cannot parse.*`), "proto: ..."},
 		{re(`code = Unavailable desc = .*`), "code = Unavailable desc = ..."},
 		{re(`While parsing config: .*`), "While parsing config: ..."},
+		{re(`error starting container: .*`), "error starting container: ..."},
+		{re(`^(.*result: status:200 payload:"\\010.* ).*`), "CHAIN INFO"},
 		{re(`Go version: go\S+`), "Go version: GO"},
 		{re(`^ Version: .*`), " Version: VERSION"},
 		{re(`^ Commit SHA: .*`), " Commit SHA: SHA"},
