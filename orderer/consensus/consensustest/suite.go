@@ -113,7 +113,7 @@ func testTimeout(t *testing.T, b *bench) {
 	begin := time.Now()
 	b.order("1")
 	time.Sleep(600 * time.Millisecond)
-	b.support.Group.BatchSize.PreferredMaxBytes = uint32(NewMessage("2", common.HeaderType_MESSAGE).Size())
+	b.support.SetPreferredMaxBytes(NewMessage("2", common.HeaderType_MESSAGE).Size())
 	b.order("2") // cuts 1 and is pending itself
 	b.expect([]string{"1"})
 	time.Sleep(600 * time.Millisecond)
@@ -142,7 +142,7 @@ func testStale(t *testing.T, b *bench) {
 	b.start()
 	defer b.end()
 	b.support.SetSequence(1)
-	b.support.Invalid["bad"], b.support.Invalid["bad config"] = true, true
+	b.support.Invalidate("bad", "bad config")
 	b.order("good", "bad")
 	b.configure("bad config", 0)
 	b.configure("c", 0)
@@ -177,7 +177,7 @@ func testCallerLeaves(t *testing.T, b *bench) {
 }
 
 func testFailingWrites(t *testing.T, b *bench) {
-	b.support.FailWrites = true
+	b.support.FailWrites()
 	b.start()
 	defer b.stop()
 	b.order("1", "2", "3")

@@ -28,32 +28,30 @@ type Block struct {
 // Support is a channel in memory. Its config has a sequence and nothing else; a
 // config block raises it by one.
 type Support struct {
-	Group chanconfig.OrdererGroup
-	// Invalid are the messages that do not validate again.
-	Invalid map[string]bool
-	// FailWrites makes writing fail.
-	FailWrites bool
-
 	cutter *cutter.Cutter[*consensus.Message]
-	tip    *common.BlockHeader
+	tip    *common.BlockHeader // belongs to the engine
 
-	mu     sync.Mutex // guards what follows
-	seq    uint64
-	blocks []Block
+	mu         sync.Mutex // guards what follows
+	group      chanconfig.OrdererGroup
+	invalid    map[string]bool
+	failWrites bool
+	seq        uint64
+	blocks     []Block
 }
 
 // NewSupport returns a channel with height 1.
 func NewSupport(count uint32, timeout time.Duration) *Support {
 	s := &Support{
-		Group: chanconfig.OrdererGroup{
+		group: chanconfig.OrdererGroup{
 			BatchSize:    chanconfig.BatchSize{MaxMessageCount: count, AbsoluteMaxBytes: 1 << 20, PreferredMaxBytes: 1 << 20},
 			BatchTimeout: timeout,
 		},
-		Invalid: make(map[string]bool),
+		invalid: make(map[string]bool),
 		tip:     &common.BlockHeader{},
 	}
 	s.cutter = cutter.New[*consensus.Message](func() cutter.Limits {
-		return cutter.Limits{MaxMessageCount: s.Group.BatchSize.MaxMessageCount, PreferredMaxBytes: s.Group.BatchSize.PreferredMaxBytes}
+		size := s.Orderer().BatchSize
+		return cutter.Limits{MaxMessageCount: size.MaxMessageCount, PreferredMaxBytes: size.PreferredMaxBytes}
 	}, metrics.Disabled().NewHistogram(metrics.HistogramOpts{}))
 	return s
 }
@@ -72,6 +70,38 @@ func (s *Support) SetSequence(seq uint64) {
 	s.seq = seq
 }
 
+// SetPreferredMaxBytes changes the size of batches.
+func (s *Support) SetPreferredMaxBytes(n int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.group.BatchSize.PreferredMaxBytes = uint32(n)
+}
+
+// Invalidate makes messages fail that are validated again.
+func (s *Support) Invalidate(names ...string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, n := range names {
+		s.invalid[n] = true
+	}
+}
+
+// FailWrites makes writing fail.
+func (s *Support) FailWrites() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.failWrites = true
+}
+
+func (s *Support) validate(m *consensus.Message) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.invalid[Name(m)] {
+		return errors.New("not valid any more")
+	}
+	return nil
+}
+
 // ChannelID implements consensus.Support, as all that follow.
 func (s *Support) ChannelID() string { return "ch" }
 
@@ -83,18 +113,20 @@ func (s *Support) Sequence() uint64 {
 	return s.seq
 }
 
-func (s *Support) Orderer() *chanconfig.OrdererGroup { return &s.Group }
+func (s *Support) Orderer() *chanconfig.OrdererGroup {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	g := s.group
+	return &g
+}
 
 func (s *Support) ProcessNormal(m *consensus.Message) (uint64, error) {
-	if s.Invalid[Name(m)] {
-		return 0, errors.New("not valid any more")
-	}
-	return s.Sequence(), nil
+	return s.Sequence(), s.validate(m)
 }
 
 func (s *Support) ProcessConfig(m *consensus.Message) (*consensus.Message, uint64, error) {
-	if s.Invalid[Name(m)] {
-		return nil, 0, errors.New("not valid any more")
+	if err := s.validate(m); err != nil {
+		return nil, 0, err
 	}
 	return NewMessage(Name(m)+" again", common.HeaderType_CONFIG), s.Sequence(), nil
 }
@@ -120,9 +152,6 @@ func (s *Support) WriteConfigBlock(b *common.Block, _ []byte) error {
 func (s *Support) Flush() error { return nil }
 
 func (s *Support) write(b *common.Block, config bool) error {
-	if s.FailWrites {
-		return errors.New("disk is full")
-	}
 	if b.Header.Number != s.tip.Number+1 {
 		return fmt.Errorf("block %d after block %d", b.Header.Number, s.tip.Number)
 	}
@@ -137,6 +166,9 @@ func (s *Support) write(b *common.Block, config bool) error {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if s.failWrites {
+		return errors.New("disk is full")
+	}
 	s.blocks = append(s.blocks, out)
 	return nil
 }
