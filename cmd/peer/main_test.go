@@ -171,7 +171,7 @@ func TestNodeStatusOfNobody(t *testing.T) {
 	t.Setenv("CORE_PEER_ADDRESS", "127.0.0.1:1")
 	stdout, stderr, code := execute(t, "node", "status")
 	text := `admin client failed to connect to 127.0.0.1:1: failed to create new connection: connection error: desc = "transport: error while dialing: dial tcp 127.0.0.1:1: connect: connection refused"`
-	if want := "nodeCmd printStatus WARN " + text + "\nError: " + text + "\n"; code != 1 || stdout != "status:UNKNOWN \n" || stderr != want {
+	if want := "nodeCmd status WARN " + text + "\nError: " + text + "\n"; code != 1 || stdout != "status:UNKNOWN \n" || stderr != want {
 		t.Errorf("exit code %d, %q, %q", code, stdout, stderr)
 	}
 }

@@ -26,6 +26,15 @@ func (g *group) checkChaincodeCmdParams(verb string) error {
 		if g.version == "" {
 			return fmt.Errorf("chaincode version is not provided for %s", verb)
 		}
+		log := g.env.Logger("chaincodeCmd")
+		for _, p := range g.plugins() {
+			if *p.value != "" {
+				log.Infof("Using %s %s", p.name, *p.value)
+			} else {
+				log.Infof("Using default %s", p.name)
+				*p.value = p.name
+			}
+		}
 		if err := g.checkDefinition(); err != nil {
 			return err
 		}
@@ -33,19 +42,15 @@ func (g *group) checkChaincodeCmdParams(verb string) error {
 	return g.checkCtor(deploys || verb == "invoke" || verb == "query")
 }
 
+// plugin is one of the two plugins of a definition.
+type plugin struct {
+	name  string // also the default value
+	value *string
+}
+
+func (g *group) plugins() []plugin { return []plugin{{"escc", &g.escc}, {"vscc", &g.vscc}} }
+
 func (g *group) checkDefinition() error {
-	log := g.env.Logger("chaincodeCmd")
-	for _, p := range []struct {
-		name string
-		v    *string
-	}{{"escc", &g.escc}, {"vscc", &g.vscc}} {
-		if *p.v != "" {
-			log.Infof("Using %s %s", p.name, *p.v)
-		} else {
-			log.Infof("Using default %s", p.name)
-			*p.v = p.name
-		}
-	}
 	if g.policy != "" {
 		env, err := policy.FromString(g.policy)
 		if err != nil {

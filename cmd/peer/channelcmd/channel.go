@@ -30,7 +30,7 @@ func New(env *cli.Env) *cobra.Command {
 	g := &group{env: env}
 	cmd := &cobra.Command{Use: "channel", Short: verbs, Long: verbs, PersistentPreRunE: env.InitCmd}
 	g.orderer.Register(cmd.PersistentFlags())
-	cmd.AddCommand(g.create(), g.fetch(), g.join(), g.list(), g.update(), g.signconfigtx(), g.getinfo())
+	cmd.AddCommand(g.createCmd(), g.fetchCmd(), g.joinCmd(), g.listCmd(), g.updateCmd(), g.signconfigtxCmd(), g.getinfoCmd())
 	return cmd
 }
 

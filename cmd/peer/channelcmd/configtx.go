@@ -84,7 +84,7 @@ func (g *group) addSignature(update *common.ConfigUpdateEnvelope) (*common.Envel
 	}, signer)
 }
 
-func (g *group) update() *cobra.Command {
+func (g *group) updateCmd() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "update",
 		Short: "Send a configtx update.",
@@ -102,7 +102,7 @@ func (g *group) update() *cobra.Command {
 				return err
 			}
 			defer f.close()
-			return g.runUpdate(cmd)
+			return g.update(cmd)
 		},
 	}
 	g.channelFlag(cmd.Flags())
@@ -110,7 +110,8 @@ func (g *group) update() *cobra.Command {
 	return cmd
 }
 
-func (g *group) runUpdate(cmd *cobra.Command) error {
+// update signs and sends. Its name is part of the log line.
+func (g *group) update(cmd *cobra.Command) error {
 	env, err := g.readConfigTx()
 	if err != nil {
 		return err
@@ -126,7 +127,7 @@ func (g *group) runUpdate(cmd *cobra.Command) error {
 	return nil
 }
 
-func (g *group) signconfigtx() *cobra.Command {
+func (g *group) signconfigtxCmd() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "signconfigtx",
 		Short: "Signs a configtx update.",

@@ -17,7 +17,7 @@ import (
 // block.
 const pollPause = 200 * time.Millisecond
 
-func (g *group) create() *cobra.Command {
+func (g *group) createCmd() *cobra.Command {
 	var output string
 	var timeout time.Duration
 	cmd := &cobra.Command{

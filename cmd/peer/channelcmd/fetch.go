@@ -13,7 +13,7 @@ import (
 	"github.com/heddle-ledger/heddle/internal/protoutil"
 )
 
-func (g *group) fetch() *cobra.Command {
+func (g *group) fetchCmd() *cobra.Command {
 	var bestEffort bool
 	cmd := &cobra.Command{
 		Use:   "fetch <newest|oldest|config|(number)> [outputfile]",
@@ -35,7 +35,7 @@ func (g *group) fetch() *cobra.Command {
 			}
 			defer f.close()
 			f.deliver.BestEffort = bestEffort
-			block, err := g.fetchBlock(f.deliver, args[0])
+			block, err := g.fetch(f.deliver, args[0])
 			if err != nil {
 				return err
 			}
@@ -51,7 +51,8 @@ func (g *group) fetch() *cobra.Command {
 	return cmd
 }
 
-func (g *group) fetchBlock(d *cli.Deliver, target string) (*common.Block, error) {
+// fetch gets the block of a target. Its name is part of the log line.
+func (g *group) fetch(d *cli.Deliver, target string) (*common.Block, error) {
 	switch target {
 	case "oldest":
 		return d.Oldest()

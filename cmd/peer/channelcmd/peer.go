@@ -15,7 +15,7 @@ import (
 	"github.com/heddle-ledger/heddle/cmd/peer/cli"
 )
 
-func (g *group) join() *cobra.Command {
+func (g *group) joinCmd() *cobra.Command {
 	var path string
 	cmd := &cobra.Command{
 		Use: "join", Short: "Joins the peer to a channel.", Long: "Joins the peer to a channel.",
@@ -53,7 +53,7 @@ func (g *group) executeJoin(ctx context.Context, f *factory, path string) error 
 	return nil
 }
 
-func (g *group) list() *cobra.Command {
+func (g *group) listCmd() *cobra.Command {
 	return &cobra.Command{
 		Use: "list", Short: "List of channels peer has joined.", Long: "List of channels peer has joined.",
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -90,7 +90,7 @@ func (g *group) runList(ctx context.Context, f *factory) error {
 	return nil
 }
 
-func (g *group) getinfo() *cobra.Command {
+func (g *group) getinfoCmd() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "getinfo",
 		Short: "get blockchain information of a specified channel.",

@@ -21,11 +21,11 @@ import (
 func New(env *cli.Env) *cobra.Command {
 	const verbs = "Operate a peer node: start|status|reset|rollback."
 	cmd := &cobra.Command{Use: "node", Short: verbs, Long: verbs, PersistentPreRunE: env.InitCmd}
-	cmd.AddCommand(start(env), status(env), reset(env), rollback(env))
+	cmd.AddCommand(startCmd(env), statusCmd(env), reset(env), rollback(env))
 	return cmd
 }
 
-func start(env *cli.Env) *cobra.Command {
+func startCmd(env *cli.Env) *cobra.Command {
 	var dev bool
 	cmd := &cobra.Command{
 		Use: "start", Short: "Starts the node.", Long: "Starts a node that interacts with the network.",
@@ -41,7 +41,7 @@ func start(env *cli.Env) *cobra.Command {
 	return cmd
 }
 
-func status(env *cli.Env) *cobra.Command {
+func statusCmd(env *cli.Env) *cobra.Command {
 	return &cobra.Command{
 		Use: "status", Short: "Returns status of the node.", Long: "Returns the status of the running node.",
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -49,12 +49,13 @@ func status(env *cli.Env) *cobra.Command {
 				return errors.New("trailing args detected")
 			}
 			cli.Checked(cmd)
-			return printStatus(cmd.Context(), env)
+			return status(cmd.Context(), env)
 		},
 	}
 }
 
-func printStatus(ctx context.Context, env *cli.Env) error {
+// status asks the peer. Its name is part of the log line.
+func status(ctx context.Context, env *cli.Env) error {
 	log := env.Logger("nodeCmd")
 	unknown := func() {
 		fmt.Fprintln(env.Stdout, protoutil.Text(&admin.ServerStatus{Status: admin.ServerStatus_UNKNOWN}))
