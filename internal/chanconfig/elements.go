@@ -16,14 +16,17 @@ const (
 	policyPrefix = "[Policy] "
 )
 
-// maxDepth bounds the nesting of groups. Legal trees have four levels; the
-// bound keeps the length of element names proportional to the message.
-const maxDepth = 64
+// maxNames bounds the total length of the names of one tree's elements, which
+// grows with the square of its depth. Legal trees have four levels and need a
+// few kilobytes. An update may nest new groups as deep as it likes: they are
+// dropped when no group that exists names them (IDENTITY-CONFIG §6.3 step 8), so
+// a narrower bound here would refuse what the reference accepts.
+const maxNames = 256 << 20
 
 // element is one group, value or policy of a config tree. Exactly one of group,
 // value and policy is set.
 type element struct {
-	path   []string // groups that contain it, from Channel down
+	path   string // group that contains it: "/Channel/Orderer"; of the root ""
 	key    string
 	group  *common.ConfigGroup
 	value  *common.ConfigValue
@@ -56,60 +59,64 @@ type configMap map[string]element
 
 // flatten turns a tree into a configMap. A nil tree gives an empty map.
 func flatten(root *common.ConfigGroup) (configMap, error) {
-	m := make(configMap)
+	f := flattener{elements: make(configMap), left: maxNames}
 	if root == nil {
-		return m, nil
+		return f.elements, nil
 	}
-	if err := m.addGroup(nil, "", ChannelGroupKey, root); err != nil {
+	if err := f.group("", ChannelGroupKey, root); err != nil {
 		return nil, err
 	}
-	return m, nil
+	return f.elements, nil
 }
 
-// addGroup adds a group and all below it. prefix is the text of path.
-func (m configMap) addGroup(path []string, prefix, key string, g *common.ConfigGroup) error {
-	if len(path) >= maxDepth {
+// flattener collects the elements of one tree.
+type flattener struct {
+	elements configMap
+	left     int // of maxNames
+}
+
+// add adds one element under its name.
+func (f *flattener) add(kind string, e element) error {
+	if validateConfigID(e.key) != nil {
+		return fmt.Errorf("Illegal characters in key: %s", kind)
+	}
+	name := kind + e.path + "/" + e.key
+	if f.left -= len(name); f.left < 0 {
 		return errors.New("groups are nested too deeply")
 	}
-	if err := checkKey(groupPrefix, key); err != nil {
-		return err
-	}
+	f.elements[name] = e
+	return nil
+}
+
+// group adds a group and all below it.
+func (f *flattener) group(path, key string, g *common.ConfigGroup) error {
 	if g == nil {
 		g = &common.ConfigGroup{}
 	}
-	m[groupPrefix+prefix+"/"+key] = element{path: path, key: key, group: g}
-
-	inner := append(path[:len(path):len(path)], key)
-	prefix += "/" + key
+	if err := f.add(groupPrefix, element{path: path, key: key, group: g}); err != nil {
+		return err
+	}
+	path += "/" + key
 	for _, k := range sortedKeys(g.Groups) {
-		if err := m.addGroup(inner, prefix, k, g.Groups[k]); err != nil {
+		if err := f.group(path, k, g.Groups[k]); err != nil {
 			return err
 		}
 	}
 	for k, v := range g.Values {
-		if err := checkKey(valuePrefix, k); err != nil {
-			return err
-		}
 		if v == nil {
 			v = &common.ConfigValue{}
 		}
-		m[valuePrefix+prefix+"/"+k] = element{path: inner, key: k, value: v}
-	}
-	for k, p := range g.Policies {
-		if err := checkKey(policyPrefix, k); err != nil {
+		if err := f.add(valuePrefix, element{path: path, key: k, value: v}); err != nil {
 			return err
 		}
+	}
+	for k, p := range g.Policies {
 		if p == nil {
 			p = &common.ConfigPolicy{}
 		}
-		m[policyPrefix+prefix+"/"+k] = element{path: inner, key: k, policy: p}
-	}
-	return nil
-}
-
-func checkKey(kind, key string) error {
-	if validateConfigID(key) != nil {
-		return fmt.Errorf("Illegal characters in key: %s", kind)
+		if err := f.add(policyPrefix, element{path: path, key: k, policy: p}); err != nil {
+			return err
+		}
 	}
 	return nil
 }

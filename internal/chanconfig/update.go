@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"strings"
 
 	"github.com/hyperledger/fabric-protos-go-apiv2/common"
 	"google.golang.org/protobuf/proto"
@@ -223,14 +224,14 @@ func (b *Bundle) policyFor(e element) (policy.Policy, bool) {
 	if name != "" && name[0] == '/' {
 		return b.policies.Policy(name)
 	}
-	groups := e.path
+	path := e.path
 	if e.group != nil {
-		groups = append(groups[:len(groups):len(groups)], e.key)
+		path += "/" + e.key
 	}
 	manager := b.policies
-	if len(groups) > 1 {
-		var ok bool
-		if manager, ok = b.policies.Sub(groups[1:]...); !ok {
+	// "/Channel" is the manager's own place.
+	if below, ok := strings.CutPrefix(path, "/"+ChannelGroupKey+"/"); ok {
+		if manager, ok = b.policies.Sub(strings.Split(below, "/")...); !ok {
 			return nil, false
 		}
 	}

@@ -11,13 +11,11 @@ import (
 	"github.com/heddle-ledger/heddle/msp"
 )
 
-const (
-	// maxPrincipalDepth bounds how deep combined principals nest. Messages nest inside byte fields, so the
-	// decoder does not bound it; the reference has no bound but its stack.
-	maxPrincipalDepth = 64
-	// maxPrincipalBytes bounds the work of taking combined principals apart: each level is decoded anew.
-	maxPrincipalBytes = 16 << 20
-)
+// maxPrincipalBytes bounds the work, and with it the depth, of taking combined principals apart: they nest
+// inside byte fields, so each level is decoded anew and the protobuf decoder sees no depth. The reference has
+// no bound but its stack; this one is far beyond what a policy can want (some thousand levels), so that no
+// policy the reference satisfies fails here.
+const maxPrincipalBytes = 64 << 20
 
 // SatisfiesPrincipal implements msp.Identity (IDENTITY-CONFIG §2.6).
 func (id *identity) SatisfiesPrincipal(p *mspproto.MSPPrincipal) error {
@@ -25,7 +23,7 @@ func (id *identity) SatisfiesPrincipal(p *mspproto.MSPPrincipal) error {
 		return id.satisfiesOne(p)
 	}
 	budget := maxPrincipalBytes
-	parts, err := flatten(nil, p, maxPrincipalDepth, &budget)
+	parts, err := flatten(nil, p, &budget)
 	if err != nil {
 		return err
 	}
@@ -38,12 +36,12 @@ func (id *identity) SatisfiesPrincipal(p *mspproto.MSPPrincipal) error {
 }
 
 // flatten lists the principals inside a combined principal, however nested.
-func flatten(out []*mspproto.MSPPrincipal, p *mspproto.MSPPrincipal, depth int, budget *int) ([]*mspproto.MSPPrincipal, error) {
+func flatten(out []*mspproto.MSPPrincipal, p *mspproto.MSPPrincipal, budget *int) ([]*mspproto.MSPPrincipal, error) {
 	if p.GetPrincipalClassification() != mspproto.MSPPrincipal_COMBINED {
 		return append(out, p), nil
 	}
 	*budget -= len(p.GetPrincipal())
-	if depth == 0 || *budget < 0 {
+	if *budget < 0 {
 		return nil, errors.New("combined principals are nested too deep")
 	}
 	combined := &mspproto.CombinedPrincipal{}
@@ -55,7 +53,7 @@ func flatten(out []*mspproto.MSPPrincipal, p *mspproto.MSPPrincipal, depth int, 
 	}
 	var err error
 	for _, part := range combined.Principals {
-		if out, err = flatten(out, part, depth-1, budget); err != nil {
+		if out, err = flatten(out, part, budget); err != nil {
 			return nil, err
 		}
 	}

@@ -37,11 +37,20 @@ func TestDeepPrincipals(t *testing.T) {
 		t.Fatal(err)
 	}
 	p := principal(mspproto.MSPPrincipal_ROLE, &mspproto.MSPRole{MspIdentifier: "Org1MSP"})
-	for depth := range 70 {
-		if err := id.SatisfiesPrincipal(p); (err == nil) != (depth <= 64) {
-			t.Errorf("depth %d: %v", depth, err)
-		}
-		p = principal(mspproto.MSPPrincipal_COMBINED, &mspproto.CombinedPrincipal{Principals: []*mspproto.MSPPrincipal{p}})
+	nest := func(p *mspproto.MSPPrincipal) *mspproto.MSPPrincipal {
+		return principal(mspproto.MSPPrincipal_COMBINED, &mspproto.CombinedPrincipal{Principals: []*mspproto.MSPPrincipal{p}})
+	}
+	for range 1000 {
+		p = nest(p)
+	}
+	if err := id.SatisfiesPrincipal(p); err != nil {
+		t.Errorf("depth 1000: %v", err)
+	}
+	for range 5000 {
+		p = nest(p)
+	}
+	if err := id.SatisfiesPrincipal(p); text(err) != "combined principals are nested too deep" {
+		t.Errorf("depth 6000: %v", err)
 	}
 	wide := &mspproto.CombinedPrincipal{}
 	for range 1000 {

@@ -24,6 +24,9 @@ import (
 
 const admins = chanconfig.AdminsPolicyKey
 
+// noOrg tells of a null in a list of organizations.
+const noOrg = "organization is empty"
+
 // Encoder makes channel configurations of profiles.
 type Encoder struct {
 	// Log receives warnings; nil drops them.
@@ -222,7 +225,7 @@ func (e Encoder) ConsortiumOrg(o *Organization) (*common.ConfigGroup, error) {
 // The other parameters are parts of error texts, which differ a little.
 func (e Encoder) org(o *Organization, kind, forOrg, quote string) (*common.ConfigGroup, error) {
 	if o == nil {
-		return nil, errors.New("organization is empty")
+		return nil, errors.New(noOrg)
 	}
 	conf, err := mspConfig(o)
 	if err != nil {

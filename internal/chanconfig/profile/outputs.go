@@ -127,6 +127,9 @@ func templateOfSystem(p *Profile, system *common.ConfigGroup) (*common.ConfigGro
 		Policies: map[string]*common.ConfigPolicy{chanconfig.ChannelCreationPolicyKey: {}},
 	}
 	for _, org := range p.Application.Organizations {
+		if org == nil {
+			return nil, errors.New(noOrg)
+		}
 		if application.Groups[org.Name], ok = consortium.Groups[org.Name]; !ok {
 			return nil, fmt.Errorf("consortium %s does not contain member org %s", p.Consortium, org.Name)
 		}
