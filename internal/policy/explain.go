@@ -20,7 +20,11 @@ func explain(p *signaturePolicy, set []SignedData) {
 	if !p.log.IsEnabledFor(zapcore.DebugLevel) {
 		return
 	}
-	p.log.Debugf("signature set did not satisfy policy: %s", explanation(p, set))
+	name := "policy"
+	if p.path != "" {
+		name = "policy " + p.path
+	}
+	p.log.Debugf("signature set did not satisfy %s: %s", name, explanation(p, set))
 }
 
 func explanation(p *signaturePolicy, set []SignedData) string {

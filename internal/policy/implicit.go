@@ -16,8 +16,10 @@ import (
 
 // implicitMeta asks a policy of each child group (IDENTITY-CONFIG §4.3).
 type implicitMeta struct {
+	path      string // of the policy, for the log
 	subPolicy string
-	subs      []rule
+	children  []string // names of the groups asked
+	subs      []rule   // their policies, in the same order
 	threshold int
 	// exact is for rule numbers that do not exist: they are satisfied when no child is.
 	exact bool
@@ -25,15 +27,15 @@ type implicitMeta struct {
 	log   *flog.Logger
 }
 
-func newImplicitMeta(raw []byte, children map[string]*Manager, d msp.Deserializer, log *flog.Logger) (*implicitMeta, error) {
+func newImplicitMeta(path string, raw []byte, children map[string]*Manager, d msp.Deserializer, log *flog.Logger) (*implicitMeta, error) {
 	conf := &common.ImplicitMetaPolicy{}
 	if err := proto.Unmarshal(raw, conf); err != nil {
 		return nil, fmt.Errorf("Error unmarshaling to ImplicitMetaPolicy: %w", err)
 	}
-	p := &implicitMeta{subPolicy: conf.SubPolicy, d: d, log: log}
+	p := &implicitMeta{path: path, subPolicy: conf.SubPolicy, d: d, log: log}
 	for _, name := range slices.Sorted(maps.Keys(children)) {
 		sub, _ := children[name].Policy(conf.SubPolicy)
-		p.subs = append(p.subs, sub.(rule))
+		p.children, p.subs = append(p.children, name), append(p.subs, sub.(rule))
 	}
 	switch conf.Rule {
 	case common.ImplicitMetaPolicy_ANY:
@@ -60,7 +62,7 @@ func (p *implicitMeta) Evaluate(set []SignedData) error {
 		return nil
 	}
 	if p.log.IsEnabledFor(zapcore.DebugLevel) {
-		p.explain(set)
+		p.explain(&c, set)
 	}
 	return fmt.Errorf("implicit policy evaluation failed - %d sub-policies were satisfied, "+
 		"but this policy requires %d of the '%s' sub-policies to be satisfied", held, p.threshold, p.subPolicy)
@@ -87,17 +89,24 @@ func (p *implicitMeta) count(c *candidates) (held int, ok bool) {
 	return held, held >= p.threshold
 }
 
-// explain logs why the signature policies below failed.
-func (p *implicitMeta) explain(set []SignedData) {
-	for _, sub := range p.subs {
+// explain logs which children held, and why the others did not.
+func (p *implicitMeta) explain(c *candidates, set []SignedData) {
+	for i, sub := range p.subs {
+		asked := p.children[i] + "/" + p.subPolicy
+		if sub.satisfied(c) {
+			p.log.Debugf("policy %s: %s is satisfied", p.path, asked)
+			continue
+		}
 		switch s := sub.(type) {
 		case *signaturePolicy:
-			if s.Evaluate(set) == nil { // logs if it fails
-				continue
-			}
+			explain(s, set)
 		case *implicitMeta:
-			s.explain(set)
+			s.explain(c, set)
+		case missing:
+			p.log.Debugf("policy %s: %s does not exist", p.path, asked)
+			continue
 		}
+		p.log.Debugf("policy %s: %s is not satisfied", p.path, asked)
 	}
 }
 

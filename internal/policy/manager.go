@@ -52,6 +52,8 @@ func NewManager(path string, root *common.ConfigGroup, d msp.Deserializer, log *
 	return m, nil
 }
 
+func (m *Manager) absolute(name string) string { return "/" + m.path + "/" + name }
+
 func (m *Manager) compile(name string, p *common.Policy, d msp.Deserializer, log *flog.Logger) (rule, error) {
 	if p == nil {
 		return nil, fmt.Errorf("policy %s at path %s was nil", name, m.path)
@@ -62,13 +64,13 @@ func (m *Manager) compile(name string, p *common.Policy, d msp.Deserializer, log
 		if err := proto.Unmarshal(p.Value, env); err != nil {
 			return nil, fmt.Errorf("policy %s at path %s did not compile: Error unmarshaling to SignaturePolicy: %w", name, m.path, err)
 		}
-		s, err := newSignaturePolicy(env, d, log)
+		s, err := newSignaturePolicy(m.absolute(name), env, d, log)
 		if err != nil {
 			return nil, fmt.Errorf("policy %s at path %s did not compile: %w", name, m.path, err)
 		}
 		return s, nil
 	case common.Policy_IMPLICIT_META:
-		i, err := newImplicitMeta(p.Value, m.subs, d, log)
+		i, err := newImplicitMeta(m.absolute(name), p.Value, m.subs, d, log)
 		if err != nil {
 			return nil, fmt.Errorf("implicit policy %s at path %s did not compile: %w", name, m.path, err)
 		}

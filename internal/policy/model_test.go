@@ -348,51 +348,6 @@ func TestManagerErrors(t *testing.T) {
 	}
 }
 
-// logged collects log lines.
-type logged struct{ strings.Builder }
-
-func (*logged) Helper() {}
-
-func (l *logged) Log(args ...any) { fmt.Fprintln(l, args...) }
-
-func TestExplanation(t *testing.T) {
-	t.Parallel()
-	org := testpki.NewOrg(t, "Org1MSP")
-	m, err := x509msp.New(org.MSPConfig(), msp.V1_4_3)
-	if err != nil {
-		t.Fatal(err)
-	}
-	env, err := policy.FromString("AND('Org1MSP.peer', OR('Org1MSP.admin'))")
-	if err != nil {
-		t.Fatal(err)
-	}
-	out := &logged{}
-	p, err := policy.NewSignaturePolicy(env, m, flog.ForTest(out))
-	if err != nil {
-		t.Fatal(err)
-	}
-	peer, client, other := org.Peer("p"), org.Client("c"), testpki.NewOrg(t, "Org2MSP").Peer("x")
-	data := []byte("data")
-	sign := func(i *testpki.Identity, over string) policy.SignedData {
-		return policy.SignedData{Data: data, Identity: i.Serialize(), Signature: i.MustSign([]byte(over))}
-	}
-	set := []policy.SignedData{sign(peer, "data"), sign(peer, "data"), sign(client, "other"), sign(org.Client("d"), "data"), sign(other, "data"), {}}
-	if err := p.Evaluate(set); text(err) != "signature set did not satisfy policy" {
-		t.Error(err)
-	}
-	for _, want := range []string{
-		"wanted OutOf(2, 'Org1MSP.peer', OutOf(1, 'Org1MSP.admin')); 6 signatures came",
-		"#0 Org1MSP/", "has a good signature; it is not Org1MSP.admin (", " is Org1MSP.peer",
-		"dropped: same identity as #0", "dropped: The signature is invalid",
-		"#4 dropped: its identity cannot be read: expected MSP ID Org1MSP, received Org2MSP",
-		"#5 dropped: its identity cannot be read: ",
-	} {
-		if !strings.Contains(out.String(), want) {
-			t.Errorf("the log lacks %q:\n%s", want, out.String())
-		}
-	}
-}
-
 func TestEnvelopeSignedData(t *testing.T) {
 	t.Parallel()
 	payload := protoutil.Marshal(&common.Payload{Header: &common.Header{SignatureHeader: protoutil.Marshal(&common.SignatureHeader{Creator: []byte("me")})}})

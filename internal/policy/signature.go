@@ -16,6 +16,7 @@ var ErrNotSatisfied = errors.New("signature set did not satisfy policy")
 
 // signaturePolicy is a compiled signature policy.
 type signaturePolicy struct {
+	path       string // in a channel's configuration, for the log
 	root       gate
 	principals []*mspproto.MSPPrincipal
 	d          msp.Deserializer
@@ -32,14 +33,14 @@ type gate struct {
 
 // NewSignaturePolicy compiles a signature policy (IDENTITY-CONFIG §4.2).
 func NewSignaturePolicy(env *common.SignaturePolicyEnvelope, d msp.Deserializer, log *flog.Logger) (Policy, error) {
-	p, err := newSignaturePolicy(env, d, log)
+	p, err := newSignaturePolicy("", env, d, log)
 	if err != nil {
 		return nil, err
 	}
 	return p, nil
 }
 
-func newSignaturePolicy(env *common.SignaturePolicyEnvelope, d msp.Deserializer, log *flog.Logger) (*signaturePolicy, error) {
+func newSignaturePolicy(path string, env *common.SignaturePolicyEnvelope, d msp.Deserializer, log *flog.Logger) (*signaturePolicy, error) {
 	if v := env.GetVersion(); v != 0 {
 		return nil, fmt.Errorf("This evaluator only understands messages of version 0, but version was %d", v)
 	}
@@ -50,7 +51,7 @@ func newSignaturePolicy(env *common.SignaturePolicyEnvelope, d msp.Deserializer,
 	if err != nil {
 		return nil, err
 	}
-	return &signaturePolicy{root: root, principals: env.GetIdentities(), d: d, log: log}, nil
+	return &signaturePolicy{path: path, root: root, principals: env.GetIdentities(), d: d, log: log}, nil
 }
 
 func compile(r *common.SignaturePolicy, principals int) (gate, error) {
