@@ -92,21 +92,23 @@ func (w *Watch) Add(role string, end time.Time) {
 	w.gauge.With("role", role).Set(end.Sub(w.now()).Seconds())
 }
 
-// Report logs how a certificate stands at now.
+// Report logs how a certificate stands at now: the reference's lines and, from thirty days before the end on,
+// one with the date.
 func Report(role string, end, now time.Time, log Logger) {
 	left := end.Sub(now)
+	at := end.UTC().Format(timeLayout)
 	if left < 0 {
 		log.Warningf("The %s certificate has expired", role)
+		log.Warningf("Renew the %s certificate: it expired on %s", role, at)
 		return
 	}
-	at := end.UTC().Format(timeLayout)
 	log.Infof("The %s certificate will expire on %s", role, at)
 	days := left / day
-	switch {
-	case left < week:
+	if left < week {
 		log.Warningf("The %s certificate expires within %d days and %d hours", role, days, (left-days*day)/time.Hour)
-	case left < month:
-		log.Warningf("The %s certificate expires in %d days, on %s; renew it", role, days, at)
+	}
+	if left < month {
+		log.Warningf("Renew the %s certificate: it expires on %s, in %d days", role, at, days)
 	}
 }
 
@@ -127,10 +129,13 @@ func (w *Watch) Run(ctx context.Context) error {
 			for _, notice := range []struct {
 				at   time.Duration
 				text string
-			}{{month, "The %s certificate will expire within thirty days"}, {week, "The %s certificate will expire within one week"}, {0, "The %s certificate has expired"}} {
+			}{{week, "The %s certificate will expire within one week"}, {0, "The %s certificate has expired"}} {
 				if at := c.end.Add(-notice.at); at.After(last) && !at.After(now) {
 					w.log.Warningf(notice.text, c.role)
 				}
+			}
+			if at := c.end.Add(-month); at.After(last) && !at.After(now) {
+				w.log.Warningf("Renew the %s certificate: it expires on %s, in 30 days", c.role, c.end.UTC().Format(timeLayout))
 			}
 		}
 		last = now

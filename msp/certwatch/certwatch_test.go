@@ -44,13 +44,17 @@ func TestReport(t *testing.T) {
 		{365 * 24 * time.Hour, []string{"I The server TLS certificate will expire on 2027-05-01 12:00:00 +0000 UTC"}},
 		{20*24*time.Hour + time.Hour, []string{
 			"I The server TLS certificate will expire on 2026-05-21 13:00:00 +0000 UTC",
-			"W The server TLS certificate expires in 20 days, on 2026-05-21 13:00:00 +0000 UTC; renew it",
+			"W Renew the server TLS certificate: it expires on 2026-05-21 13:00:00 +0000 UTC, in 20 days",
 		}},
 		{3*24*time.Hour + 5*time.Hour, []string{
 			"I The server TLS certificate will expire on 2026-05-04 17:00:00 +0000 UTC",
 			"W The server TLS certificate expires within 3 days and 5 hours",
+			"W Renew the server TLS certificate: it expires on 2026-05-04 17:00:00 +0000 UTC, in 3 days",
 		}},
-		{-time.Second, []string{"W The server TLS certificate has expired"}},
+		{-time.Second, []string{
+			"W The server TLS certificate has expired",
+			"W Renew the server TLS certificate: it expired on 2026-05-01 11:59:59 +0000 UTC",
+		}},
 	} {
 		l := &lines{}
 		certwatch.Report(certwatch.ServerTLS, now.Add(tc.left), now, l)
@@ -75,7 +79,7 @@ func TestRun(t *testing.T) {
 		go func() { done <- w.Run(ctx) }()
 		time.Sleep(11 * 24 * time.Hour)
 		synctest.Wait()
-		want := []string{"W The enrollment certificate will expire within thirty days"}
+		want := []string{"W Renew the enrollment certificate: it expires on 2000-02-10 00:00:00 +0000 UTC, in 30 days"}
 		if got := l.take(); !slices.Equal(got, want) {
 			t.Errorf("got %q, want %q", got, want)
 		}
