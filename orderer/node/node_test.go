@@ -11,6 +11,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -54,6 +55,24 @@ func logging(t testing.TB, w io.Writer) *flog.Logging {
 		t.Fatal(err)
 	}
 	return l
+}
+
+// buffer is a log that several goroutines write.
+type buffer struct {
+	mu sync.Mutex // guards b
+	b  bytes.Buffer
+}
+
+func (l *buffer) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.Write(p)
+}
+
+func (l *buffer) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.String()
 }
 
 // startNode runs an orderer; the returned function stops it.
@@ -182,7 +201,7 @@ func TestDaemon(t *testing.T) {
 		return sign(t, user, envelopeSpec{channel: "ch1", kind: common.HeaderType_ENDORSER_TRANSACTION, data: []byte("data")})
 	}
 
-	var log bytes.Buffer
+	var log buffer
 	n, stop := startNode(t, settings(dir), &log)
 	conn := dial(t, n, true)
 	if got := broadcastAll(t, conn, rec.envelope(t, 26)); got[0].Status != common.Status_SUCCESS {
@@ -226,7 +245,6 @@ func TestDaemon(t *testing.T) {
 		}
 	}
 
-	log.Reset()
 	n, stop = startNode(t, settings(dir), &log)
 	defer stop()
 	conn = dial(t, n, true)
@@ -365,7 +383,7 @@ func TestProvisional(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	var log bytes.Buffer
+	var log buffer
 	n, err := New(Config{Orderer: cfg, Logging: logging(t, &log), Getenv: func(k string) string {
 		return map[string]string{"FABRIC_CFG_PATH": sample}[k]
 	}})

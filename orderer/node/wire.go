@@ -36,6 +36,7 @@ const signatureCacheBytes = 16 << 20
 type parts struct {
 	local        *x509msp.Local
 	genesis      *common.Block
+	noGenesis    error // why there is no genesis block but that in the store
 	operations   *ops.Server
 	store        *chainstore.Store
 	bootstrapped bool // the store has channels already
@@ -76,22 +77,6 @@ func (n *Node) loadLocalMSP() error {
 	}
 	n.parts.local = local
 	n.log.Infof("Orderer config values:%s\n", n.cfg.Orderer.Dump())
-	return nil
-}
-
-func (n *Node) loadGenesis() error {
-	g := n.cfg.Orderer.General
-	block, err := bootstrap.Block(bootstrap.Config{
-		Method: g.GenesisMethod, File: g.GenesisFile, Profile: g.GenesisProfile, Channel: g.SystemChannel,
-		Getenv: n.cfg.Getenv, Log: n.cfg.Logging.Root(),
-	})
-	if err != nil {
-		return failed(Panic, "%w", err)
-	}
-	if err := bootstrap.Validate(block); err != nil {
-		return failed(Panic, "Failed validating bootstrap block: %w", err)
-	}
-	n.parts.genesis = block
 	return nil
 }
 
@@ -136,11 +121,19 @@ func (n *Node) openStore() error {
 		return failed(Panic, "%w", err)
 	}
 	if len(ids) == 0 {
+		if n.parts.genesis == nil {
+			return failed(Panic, "%w", n.parts.noGenesis)
+		}
 		n.log.Info("Bootstrapping because no existing channels")
 		return nil
 	}
 	n.parts.bootstrapped = true
 	n.log.Infof("Not bootstrapping because of %d existing channels", len(ids))
+	if n.parts.genesis == nil {
+		if err := n.genesisOfStore(ids); err != nil {
+			return err
+		}
+	}
 	return n.reportSystemChannel()
 }
 
