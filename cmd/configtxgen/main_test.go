@@ -12,6 +12,8 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/heddle-ledger/heddle/internal/golden"
 )
 
 const (
@@ -245,8 +247,10 @@ func TestFlags(t *testing.T) {
 	if r := runWith(nil, "-nope"); r.code != 2 || !strings.HasPrefix(r.stderr, "flag provided but not defined: -nope\nUsage of configtxgen:\n") {
 		t.Errorf("%+v", r)
 	}
-	if r := runWith(nil, "-help"); r.code != 0 || strings.Count(r.stderr, "\n  -") != 12 {
-		t.Errorf("%+v", r)
+	for _, tc := range golden.Transcripts(t, "testdata/cli_help.txt") {
+		if r := runWith(nil, strings.Fields(tc.Command)[1:]...); r != (result{tc.Code, tc.Stdout, tc.Stderr}) {
+			t.Errorf("%s: %s", tc.Command, cmp.Diff(tc.Stderr, r.stderr))
+		}
 	}
 	if r := runWith(nil, "-version"); r.code != 0 || !strings.HasPrefix(r.stdout, "configtxgen:\n Version: 1.4.12+") {
 		t.Errorf("%+v", r)
