@@ -186,6 +186,7 @@ func TestEmptyMessages(t *testing.T) {
 func TestFiles(t *testing.T) {
 	t.Parallel()
 	for _, tc := range []struct{ name, ext, typ string }{
+		{"genesis_solo", ".block", "common.Block"},
 		{"genesis_kafka", ".block", "common.Block"},
 		{"genesis_raft", ".block", "common.Block"},
 		{"genesis_nopolicies", ".block", "common.Block"},
@@ -193,6 +194,7 @@ func TestFiles(t *testing.T) {
 		{"mychannel", ".tx", "common.Envelope"},
 		{"mychannel_withbase", ".tx", "common.Envelope"},
 		{"Org1anchors", ".tx", "common.Envelope"},
+		{"Org2anchors", ".tx", "common.Envelope"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			t.Parallel()
