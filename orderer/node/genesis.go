@@ -44,7 +44,7 @@ func (n *Node) genesisOfStore(ids []string) error {
 		if err != nil {
 			return failed(Panic, "%w", err)
 		}
-		block, err := chain.BlockByNumber(0)
+		block, err := chain.Block(0)
 		if err == nil && bootstrap.Validate(block) == nil {
 			n.log.Infof("The genesis file is missing (%s): taking the genesis block of the system channel %s in the store", n.parts.noGenesis, id)
 			n.parts.genesis = block

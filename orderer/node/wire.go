@@ -19,7 +19,6 @@ import (
 	"github.com/heddle-ledger/heddle/msp"
 	"github.com/heddle-ledger/heddle/msp/certwatch"
 	"github.com/heddle-ledger/heddle/msp/x509msp"
-	"github.com/heddle-ledger/heddle/orderer/bootstrap"
 	"github.com/heddle-ledger/heddle/orderer/broadcast"
 	"github.com/heddle-ledger/heddle/orderer/chainstore"
 	"github.com/heddle-ledger/heddle/orderer/consensus"
