@@ -474,8 +474,10 @@ func TestFatalErrorKeepsEarlierBlocks(t *testing.T) {
 	g := newGenerator(t, 2)
 	g.add(g.tx())
 	g.add(g.deploy("deploy", "badplugin", g.anybody()))
-	cc := &packaging.ChaincodeData{Name: "bad", Version: "1.0", Escc: "escc", Vscc: "nosuch", Policy: g.anybody(),
-		InstantiationPolicy: protoutil.Marshal(policy.SignedByAnyAdmin([]string{"Org1MSP"}))}
+	cc := &packaging.ChaincodeData{
+		Name: "bad", Version: "1.0", Escc: "escc", Vscc: "nosuch", Policy: g.anybody(),
+		InstantiationPolicy: protoutil.Marshal(policy.SignedByAnyAdmin([]string{"Org1MSP"})),
+	}
 	g.add(g.net.Deploy("ch", "deploy", cc))
 	g.add(g.tx())
 	g.add(g.net.Tx(testchain.Tx{Channel: "ch", Chaincode: "bad"}))

@@ -90,7 +90,8 @@ type fakeLifecycle struct{ w *world }
 
 func (l fakeLifecycle) Definition(name string, state interface {
 	GetState(ns, key string) ([]byte, error)
-}) (*packaging.ChaincodeData, error) {
+},
+) (*packaging.ChaincodeData, error) {
 	if name == "nocc" {
 		return nil, errors.New("chaincode nocc not found")
 	}
@@ -460,6 +461,7 @@ type counts map[string]int
 func (c counts) NewCounter(o metrics.CounterOpts) metrics.Counter {
 	return series{c, o.Namespace + "_" + o.Name}
 }
+
 func (c counts) NewHistogram(o metrics.HistogramOpts) metrics.Histogram {
 	return observed{series{c, o.Namespace + "_" + o.Name}}
 }

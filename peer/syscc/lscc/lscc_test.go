@@ -455,7 +455,10 @@ func FuzzInvoke(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, function string, a, b, c []byte) {
 		for _, args := range [][]string{
-			{function}, {function, string(a)}, {function, string(b)}, {function, string(a), string(b)},
+			{function},
+			{function, string(a)},
+			{function, string(b)},
+			{function, string(a), string(b)},
 			{function, string(a), string(b), "", "", "", string(c)},
 		} {
 			if resp := x.call(t, x.admin, args...); resp == nil {
