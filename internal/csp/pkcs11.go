@@ -3,6 +3,7 @@
 package csp
 
 import (
+	"bytes"
 	"crypto"
 	"crypto/x509"
 	"fmt"
@@ -16,23 +17,46 @@ import (
 // pkcs11Built tells whether this binary can talk to an HSM.
 const pkcs11Built = true
 
-// hsm finds keys in a PKCS#11 token, by their CKA_ID.
-type hsm struct{ token *pkcs11.Provider }
+// hsm finds keys in a PKCS#11 token, by their CKA_ID; what the token lacks, in files.
+type hsm struct {
+	token *pkcs11.Provider
+	files Provider
+}
 
 func openPKCS11(c PKCS11Config) (Provider, error) {
+	var opts []pkcs11.Option
+	if c.AltID != "" {
+		// For tokens that give keys identifiers of their own.
+		opts = append(opts, pkcs11.WithKeyMapper(func([]byte) []byte { return []byte(c.AltID) }))
+	}
 	token, err := pkcs11.New(pkcs11.PKCS11Opts{
 		Security: c.Security, Hash: c.Hash,
 		Library: c.Library, Label: c.Label, Pin: c.Pin,
 		SoftwareVerify: c.SoftVerify, Immutable: c.Immutable, AltID: c.AltID,
-	}, sw.NewDummyKeyStore())
+	}, sw.NewDummyKeyStore(), opts...)
 	if err != nil {
 		return nil, fmt.Errorf("Failed initializing BCCSP: Could not initialize BCCSP PKCS11 [%w]", err)
 	}
-	return hsm{token}, nil
+	h := hsm{token: token, files: noKeys{}}
+	if c.KeyStore != "" {
+		h.files = KeyStore{Dir: c.KeyStore}
+	}
+	return h, nil
 }
 
 // Signer implements Provider.
 func (h hsm) Signer(ski []byte) (crypto.Signer, error) {
+	s, err := h.inToken(ski)
+	if err == nil {
+		return s, nil
+	}
+	if s, err := h.files.Signer(ski); err == nil {
+		return s, nil
+	}
+	return nil, err
+}
+
+func (h hsm) inToken(ski []byte) (crypto.Signer, error) {
 	key, err := h.token.GetKey(ski)
 	if err != nil {
 		return nil, fmt.Errorf("Key with SKI %x not found: %w", ski, err)
@@ -51,6 +75,9 @@ func (h hsm) Signer(ski []byte) (crypto.Signer, error) {
 	parsed, err := x509.ParsePKIXPublicKey(der)
 	if err != nil {
 		return nil, fmt.Errorf("read public key: %w", err)
+	}
+	if got, err := SKI(parsed); err != nil || !bytes.Equal(got, ski) {
+		return nil, fmt.Errorf("Key with SKI %x not found: the token has another key under that identifier", ski)
 	}
 	return hsmSigner{h.token, key, parsed}, nil
 }
