@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"context"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -8,6 +9,11 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/hyperledger/fabric-protos-go-apiv2/peer"
+	"google.golang.org/grpc/codes"
+
+	"github.com/heddle-ledger/heddle/internal/protoutil"
 )
 
 // buildChaincode builds a chaincode of testdata into the directory of the
@@ -194,5 +200,70 @@ func TestChaincodeTranscript2(t *testing.T) {
 			r.stdout, r.stderr = "", r.stdout+r.stderr
 			compare(t, norm, s, r)
 		})
+	}
+}
+
+// TestBadChaincodes sends a peer in development mode what no shim sends.
+func TestBadChaincodes(t *testing.T) {
+	n, _ := development(t)
+	conn := n.dial(address(n.chain[0]), "")
+	const cannot = "error handling message, ending stream: [t] Fabric side handler cannot handle message"
+	register := func(payload []byte) *peer.ChaincodeMessage {
+		return &peer.ChaincodeMessage{Type: peer.ChaincodeMessage_REGISTER, Payload: payload, Txid: "t"}
+	}
+	id := protoutil.Marshal(&peer.ChaincodeID{Name: "bad:1.0"})
+	state := &peer.ChaincodeMessage{Type: peer.ChaincodeMessage_GET_STATE, Txid: "t", ChannelId: "ch1", Payload: garbage}
+	for _, tc := range []struct {
+		name    string
+		send    []*peer.ChaincodeMessage
+		answers []peer.ChaincodeMessage_Type
+		end     string // prefix of the error that ends the stream; empty: it stays open
+	}{
+		{"state before register", []*peer.ChaincodeMessage{state}, nil, cannot + " (GET_STATE) while in created state"},
+		{"register twice", []*peer.ChaincodeMessage{register(id), register(id)}, []peer.ChaincodeMessage_Type{
+			peer.ChaincodeMessage_REGISTERED, peer.ChaincodeMessage_READY,
+		}, cannot + " (REGISTER) while in ready state"},
+		{"unknown transaction", []*peer.ChaincodeMessage{register(id), state}, []peer.ChaincodeMessage_Type{
+			peer.ChaincodeMessage_REGISTERED, peer.ChaincodeMessage_READY, peer.ChaincodeMessage_ERROR,
+		}, ""},
+		{"unknown type", []*peer.ChaincodeMessage{register(id), {Type: 99, Txid: "t"}}, []peer.ChaincodeMessage_Type{
+			peer.ChaincodeMessage_REGISTERED, peer.ChaincodeMessage_READY,
+		}, cannot + " (99) while in ready state"},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			ctx, cancel := context.WithCancel(context10(t))
+			defer cancel()
+			stream, err := peer.NewChaincodeSupportClient(conn).Register(ctx)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, m := range tc.send {
+				if err := stream.Send(m); err != nil {
+					t.Fatal(err)
+				}
+			}
+			for _, want := range tc.answers {
+				if m, err := stream.Recv(); err != nil || m.Type != want {
+					t.Fatalf("%v, %v, want %s", m, err, want)
+				}
+			}
+			if tc.end != "" {
+				_, err := stream.Recv()
+				expect(t, "end", err, codes.Unknown, tc.end)
+			}
+		})
+	}
+	// Garbage instead of an id is ignored, and the stream may still register.
+	stream, err := peer.NewChaincodeSupportClient(conn).Register(context10(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, m := range []*peer.ChaincodeMessage{register(garbage), register(protoutil.Marshal(&peer.ChaincodeID{Name: "late:1.0"}))} {
+		if err := stream.Send(m); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if m, err := stream.Recv(); err != nil || m.Type != peer.ChaincodeMessage_REGISTERED {
+		t.Errorf("%v, %v", m, err)
 	}
 }

@@ -7,16 +7,20 @@ package e2e
 
 import (
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"testing"
+
+	"google.golang.org/grpc/grpclog"
 )
 
 // bin holds the built commands; set once by TestMain.
 var bin string
 
 func TestMain(m *testing.M) {
+	grpclog.SetLoggerV2(grpclog.NewLoggerV2(io.Discard, io.Discard, io.Discard))
 	dir, err := os.MkdirTemp("", "heddle-e2e")
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
