@@ -7,25 +7,23 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"os/signal"
-	"runtime/pprof"
-	"strings"
 	"syscall"
 
-	"github.com/alecthomas/kingpin/v2"
 	"google.golang.org/grpc/grpclog"
+	kingpin "gopkg.in/alecthomas/kingpin.v2"
 
 	"github.com/heddle-ledger/heddle/internal/config"
 	"github.com/heddle-ledger/heddle/internal/flog"
+	"github.com/heddle-ledger/heddle/internal/run"
 	"github.com/heddle-ledger/heddle/orderer/node"
 )
 
 func main() {
-	os.Exit(run(context.Background(), os.Args[1:], os.Stdout, os.Stderr))
+	os.Exit(execute(context.Background(), os.Args[1:], os.Stdout, os.Stderr))
 }
 
-// run executes one command line and returns its exit code.
-func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
+// execute runs one command line and returns its exit code.
+func execute(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	logging, err := flog.New(stderr, os.Getenv("FABRIC_LOGGING_FORMAT"), os.Getenv("FABRIC_LOGGING_SPEC"))
 	if err != nil {
 		fmt.Fprintf(stderr, "panic: %s\n", errors.Unwrap(err))
@@ -40,31 +38,9 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		return 0
 	}
 	// benchmark is start under another name, as in the reference (ORDERER §1.1).
-	grpclog.SetLoggerV2(grpcLog{logging.ZapLogger("grpc").Sugar()})
+	grpclog.SetLoggerV2(logging.NewGRPC())
 	return serve(ctx, logging, stderr)
 }
-
-// usageTemplate has the form of the reference's help (cli_help.txt); later
-// versions of the library print another.
-const usageTemplate = `usage: {{.App.Name}}
-{{- if .Context.SelectedCommand}} {{.Context.SelectedCommand}}
-
-{{.Context.SelectedCommand.Help}}
-{{else}} [<flags>] <command> [<args> ...]
-
-{{.App.Help}}
-{{end}}
-Flags:
-  --help  Show context-sensitive help (also try --help-long and --help-man).
-
-{{if not .Context.SelectedCommand -}}
-Commands:
-{{range .App.FlattenedCommands}}  {{.FullCommand}}{{if eq .FullCommand "help"}} [<command>...]{{end}}{{if .Default}}*{{end}}
-    {{.Help}}
-
-{{end}}
-{{end -}}
-`
 
 // parse returns the command, or "" and the exit code if there is nothing left to
 // do.
@@ -73,7 +49,6 @@ func parse(args []string, stderr io.Writer) (command string, code int) {
 	app.Command("start", "Start the orderer node").Default()
 	app.Command("version", "Show version information")
 	app.Command("benchmark", "Run orderer in benchmark mode")
-	app.UsageTemplate(usageTemplate)
 	app.UsageWriter(stderr)
 	app.ErrorWriter(stderr)
 	terminated := -1
@@ -106,7 +81,8 @@ func serve(ctx context.Context, logging *flog.Logging, stderr io.Writer) int {
 	if err != nil {
 		return report(log, stderr, err)
 	}
-	ctx, stop := handleSignals(ctx, log)
+	// SIGINT is not handled (ORDERER §2.1).
+	ctx, stop := run.HandleSignals(ctx, log, syscall.SIGTERM)
 	defer stop()
 	if err := n.Run(ctx); err != nil {
 		return report(log, stderr, err)
@@ -117,8 +93,8 @@ func serve(ctx context.Context, logging *flog.Logging, stderr io.Writer) int {
 // report says why the daemon cannot go on and returns the exit code, if the
 // severity leaves it to return at all: a FATAL line ends the process.
 func report(log *flog.Logger, stderr io.Writer, err error) int {
-	var failed *node.StartError
-	if errors.As(err, &failed) && failed.Severity == node.Fatal {
+	var failed *run.StartError
+	if errors.As(err, &failed) && failed.Severity == run.Fatal {
 		log.Fatal(err)
 	}
 	logPanic(log, err)
@@ -131,38 +107,4 @@ func report(log *flog.Logger, stderr io.Writer, err error) int {
 func logPanic(log *flog.Logger, err error) {
 	defer func() { _ = recover() }()
 	log.Panic(err)
-}
-
-// handleSignals ends the context on SIGTERM and dumps goroutines on SIGUSR1;
-// SIGINT is not handled (ORDERER §2.1).
-func handleSignals(ctx context.Context, log *flog.Logger) (context.Context, context.CancelFunc) {
-	ctx, cancel := context.WithCancel(ctx)
-	signals := make(chan os.Signal, 1)
-	signal.Notify(signals, syscall.SIGTERM, syscall.SIGUSR1)
-	go func() {
-		defer signal.Stop(signals)
-		for {
-			select {
-			case <-ctx.Done():
-				return
-			case s := <-signals:
-				log.Infof("Received signal: %d (%s)", s, s)
-				if s == syscall.SIGTERM {
-					cancel()
-					return
-				}
-				dumpGoroutines(log)
-			}
-		}
-	}()
-	return ctx, cancel
-}
-
-func dumpGoroutines(log *flog.Logger) {
-	var text strings.Builder
-	if err := pprof.Lookup("goroutine").WriteTo(&text, 2); err != nil {
-		log.Errorf("dump goroutines: %s", err)
-		return
-	}
-	log.Infof("Go routines report:\n%s", text.String())
 }

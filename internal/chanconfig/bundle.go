@@ -167,11 +167,12 @@ func (b *Bundle) CheckOrderer() error {
 	if b.orderer == nil {
 		return errors.New("config does not contain orderer config")
 	}
+	// The reference names the cause twice.
 	if err := b.orderer.Capabilities.Supported(); err != nil {
-		return fmt.Errorf("config requires unsupported orderer capabilities: %w", err)
+		return fmt.Errorf("config requires unsupported orderer capabilities: %s: %w", err, err)
 	}
 	if err := b.channel.Capabilities.Supported(); err != nil {
-		return fmt.Errorf("config requires unsupported channel capabilities: %w", err)
+		return fmt.Errorf("config requires unsupported channel capabilities: %s: %w", err, err)
 	}
 	return nil
 }

@@ -48,6 +48,7 @@ func siblings() map[string][]string {
 		"orderer":             {"orderer"},
 		"cmd":                 {"cmd"},
 		"internal/metrics":    {"internal/flog"},
+		"internal/run":        {"internal/flog"},
 		"internal/config":     {},
 		"internal/testnet":    {"internal/testpki", "internal/golden"},
 	}

@@ -2,7 +2,7 @@
 //
 // It is split into shards, each with its own lock, so that a hit takes a read lock, one map look-up and no
 // allocation. What is evicted is chosen by second chance. It starts no goroutine and is safe for
-// concurrent use. Only package msp imports it.
+// concurrent use. msp and the orderer's message filters import it.
 package cache
 
 import (

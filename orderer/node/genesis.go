@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 
+	"github.com/heddle-ledger/heddle/internal/run"
 	"github.com/heddle-ledger/heddle/orderer/bootstrap"
 )
 
@@ -22,10 +23,10 @@ func (n *Node) loadGenesis() error {
 		return nil
 	}
 	if err != nil {
-		return failed(Panic, "%w", err)
+		return run.Failed(run.Panic, "%w", err)
 	}
 	if err := bootstrap.Validate(block); err != nil {
-		return failed(Panic, "Failed validating bootstrap block: %w", err)
+		return run.Failed(run.Panic, "Failed validating bootstrap block: %w", err)
 	}
 	n.parts.genesis = block
 	return nil
@@ -42,7 +43,7 @@ func (n *Node) genesisOfStore(ids []string) error {
 	for _, id := range ids {
 		chain, err := n.parts.store.Chain(id)
 		if err != nil {
-			return failed(Panic, "%w", err)
+			return run.Failed(run.Panic, "%w", err)
 		}
 		block, err := chain.Block(0)
 		if err == nil && bootstrap.Validate(block) == nil {
@@ -51,5 +52,5 @@ func (n *Node) genesisOfStore(ids []string) error {
 			return nil
 		}
 	}
-	return failed(Panic, "%w", n.parts.noGenesis)
+	return run.Failed(run.Panic, "%w", n.parts.noGenesis)
 }

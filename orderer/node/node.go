@@ -14,13 +14,13 @@ import (
 	"net/http"
 	"net/http/pprof"
 	"runtime"
-	"slices"
 	"time"
 
 	"golang.org/x/sync/errgroup"
 
 	"github.com/heddle-ledger/heddle/internal/config"
 	"github.com/heddle-ledger/heddle/internal/flog"
+	"github.com/heddle-ledger/heddle/internal/run"
 	"github.com/heddle-ledger/heddle/internal/version"
 )
 
@@ -33,56 +33,24 @@ type Config struct {
 	Getenv func(string) string
 }
 
-// Severity says how the reference ends when a part fails to start.
-type Severity int
-
-// The ways to end (ORDERER §2.1).
-const (
-	Fatal Severity = iota // a FATAL line in the log and exit code 1
-	Panic                 // "panic: ..." and exit code 2
-)
-
-// StartError is a failure to start.
-type StartError struct {
-	Severity Severity
-	Err      error
-}
-
-func (e *StartError) Error() string { return e.Err.Error() }
-func (e *StartError) Unwrap() error { return e.Err }
-
-func failed(s Severity, format string, args ...any) error {
-	return &StartError{Severity: s, Err: fmt.Errorf(format, args...)}
-}
-
 // Node is an orderer that is ready to run.
 type Node struct {
-	cfg   Config
-	log   *flog.Logger
-	parts parts
-	// closers release what New opened, last first.
-	closers []func() error
+	cfg     Config
+	log     *flog.Logger
+	parts   parts
+	closers run.Closers // what New opened
+	listen  func(address string) (net.Listener, error)
 }
 
 // New opens the orderer's ledgers and listeners and joins its rooms; nothing is
-// served before Run. Failures are StartErrors.
-func New(cfg Config) (*Node, error) {
+// served before Run. Failures are run.StartErrors.
+func New(cfg Config, opts ...Option) (*Node, error) {
 	n := &Node{cfg: cfg, log: cfg.Logging.Logger("orderer.common.server")}
+	n.apply(opts)
 	if err := n.wire(); err != nil {
-		return nil, errors.Join(err, n.close())
+		return nil, errors.Join(err, n.closers.Close())
 	}
 	return n, nil
-}
-
-func (n *Node) onClose(f func() error) { n.closers = append(n.closers, f) }
-
-func (n *Node) close() error {
-	var errs []error
-	for _, f := range slices.Backward(n.closers) {
-		errs = append(errs, f())
-	}
-	n.closers = nil
-	return errors.Join(errs...)
 }
 
 // Address is what the orderer listens on, OperationsAddress its operations
@@ -101,7 +69,7 @@ func VersionText() string {
 // means that the orderer cannot go on.
 func (n *Node) Run(ctx context.Context) error {
 	err := n.run(ctx)
-	return errors.Join(err, n.close())
+	return errors.Join(err, n.closers.Close())
 }
 
 func (n *Node) run(ctx context.Context) error {
@@ -148,7 +116,7 @@ func (n *Node) serveProfile(ctx context.Context, g *errgroup.Group) error {
 	n.log.Infof("Starting Go pprof profiling service on: %s", c.Address)
 	l, err := net.Listen("tcp", c.Address)
 	if err != nil {
-		return failed(Panic, "Go pprof service failed: %w", err)
+		return run.Failed(run.Panic, "Go pprof service failed: %w", err)
 	}
 	mux := http.NewServeMux()
 	mux.HandleFunc("/debug/pprof/", pprof.Index)

@@ -27,6 +27,7 @@ import (
 	"github.com/heddle-ledger/heddle/internal/flog"
 	"github.com/heddle-ledger/heddle/internal/protoutil"
 	"github.com/heddle-ledger/heddle/internal/rpc"
+	"github.com/heddle-ledger/heddle/internal/run"
 )
 
 // settings are those of an orderer on free ports with the recording's genesis
@@ -317,33 +318,33 @@ func TestStartErrors(t *testing.T) {
 	rec := loadRecording(t)
 	for _, tc := range []struct {
 		name, want string
-		severity   Severity
+		severity   run.Severity
 		change     func(t *testing.T, c *config.Orderer)
 	}{
-		{"msp before genesis", "Failed to initialize local MSP: could not load a valid signer certificate from directory ", Fatal, func(t *testing.T, c *config.Orderer) {
+		{"msp before genesis", "Failed to initialize local MSP: could not load a valid signer certificate from directory ", run.Fatal, func(t *testing.T, c *config.Orderer) {
 			c.General.LocalMSPDir, c.General.GenesisMethod = t.TempDir(), "foo"
 		}},
-		{"method", "Unknown genesis method: foo", Panic, func(_ *testing.T, c *config.Orderer) { c.General.GenesisMethod = "foo" }},
-		{"no file", "unable to bootstrap orderer. Error reading genesis block file: open nosuch: no such file or directory", Panic, func(_ *testing.T, c *config.Orderer) { c.General.GenesisFile = "nosuch" }},
-		{"no block", "unable to bootstrap orderer. Error unmarshalling genesis block: proto:", Panic, func(_ *testing.T, c *config.Orderer) { c.General.GenesisFile = "node_test.go" }},
-		{"empty block", "Failed validating bootstrap block: empty block data", Panic, func(t *testing.T, c *config.Orderer) {
+		{"method", "Unknown genesis method: foo", run.Panic, func(_ *testing.T, c *config.Orderer) { c.General.GenesisMethod = "foo" }},
+		{"no file", "unable to bootstrap orderer. Error reading genesis block file: open nosuch: no such file or directory", run.Panic, func(_ *testing.T, c *config.Orderer) { c.General.GenesisFile = "nosuch" }},
+		{"no block", "unable to bootstrap orderer. Error unmarshalling genesis block: proto:", run.Panic, func(_ *testing.T, c *config.Orderer) { c.General.GenesisFile = "node_test.go" }},
+		{"empty block", "Failed validating bootstrap block: empty block data", run.Panic, func(t *testing.T, c *config.Orderer) {
 			c.General.GenesisFile = writeFile(t, nil)
 		}},
-		{"application channel", "Failed validating bootstrap block: the block isn't a system channel block because it lacks ConsortiumsConfig", Panic, func(t *testing.T, c *config.Orderer) {
+		{"application channel", "Failed validating bootstrap block: the block isn't a system channel block because it lacks ConsortiumsConfig", run.Panic, func(t *testing.T, c *config.Orderer) {
 			c.General.GenesisFile = writeFile(t, rec.Blocks["ch1/00.block"])
 		}},
-		{"directory", "Error creating dir if missing: error creating dir [/proc/x/index/]: mkdir /proc/x: no such file or directory", Panic, func(_ *testing.T, c *config.Orderer) { c.FileLedger.Location = "/proc/x" }},
-		{"certificate", "Failed to load server Certificate file 'nosuch' (open nosuch: no such file or directory)", Fatal, func(_ *testing.T, c *config.Orderer) { c.General.TLS.Certificate = "nosuch" }},
-		{"key", "Failed to load PrivateKey file 'nosuch' (open nosuch: no such file or directory)", Fatal, func(_ *testing.T, c *config.Orderer) { c.General.TLS.PrivateKey = "nosuch" }},
-		{"roots", "Failed to load ServerRootCAs file 'nosuch' (open nosuch: no such file or directory)", Fatal, func(_ *testing.T, c *config.Orderer) { c.General.TLS.RootCAs = []string{"nosuch"} }},
-		{"operations", "failed to initialize operations subsystem: listen tcp: ", Panic, func(_ *testing.T, c *config.Orderer) { c.Operations.ListenAddress = "127.0.0.1:x" }},
+		{"directory", "Error creating dir if missing: error creating dir [/proc/x/index/]: mkdir /proc/x: no such file or directory", run.Panic, func(_ *testing.T, c *config.Orderer) { c.FileLedger.Location = "/proc/x" }},
+		{"certificate", "Failed to load server Certificate file 'nosuch' (open nosuch: no such file or directory)", run.Fatal, func(_ *testing.T, c *config.Orderer) { c.General.TLS.Certificate = "nosuch" }},
+		{"key", "Failed to load PrivateKey file 'nosuch' (open nosuch: no such file or directory)", run.Fatal, func(_ *testing.T, c *config.Orderer) { c.General.TLS.PrivateKey = "nosuch" }},
+		{"roots", "Failed to load ServerRootCAs file 'nosuch' (open nosuch: no such file or directory)", run.Fatal, func(_ *testing.T, c *config.Orderer) { c.General.TLS.RootCAs = []string{"nosuch"} }},
+		{"operations", "failed to initialize operations subsystem: listen tcp: ", run.Panic, func(_ *testing.T, c *config.Orderer) { c.Operations.ListenAddress = "127.0.0.1:x" }},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			t.Parallel()
 			cfg := settings(t.TempDir())
 			tc.change(t, cfg)
 			_, err := New(Config{Orderer: cfg, Logging: logging(t, io.Discard)})
-			var failed *StartError
+			var failed *run.StartError
 			if !errors.As(err, &failed) || !strings.HasPrefix(failed.Error(), tc.want) || failed.Severity != tc.severity {
 				t.Errorf("got %v, want %s", err, tc.want)
 			}
@@ -356,8 +357,8 @@ func TestStartErrors(t *testing.T) {
 	for _, digit := range port {
 		cfg.General.ListenPort = cfg.General.ListenPort*10 + uint16(digit-'0')
 	}
-	var failed *StartError
-	if _, err := New(Config{Orderer: cfg, Logging: logging(t, io.Discard)}); !errors.As(err, &failed) || failed.Severity != Fatal ||
+	var failed *run.StartError
+	if _, err := New(Config{Orderer: cfg, Logging: logging(t, io.Discard)}); !errors.As(err, &failed) || failed.Severity != run.Fatal ||
 		failed.Error() != "Failed to listen: listen tcp "+n.Address()+": bind: address already in use" {
 		t.Errorf("port in use: %v", err)
 	}
@@ -390,7 +391,7 @@ func TestProvisional(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer n.close()
+	defer n.closers.Close()
 	if got := n.parts.registrar.System().ID(); got != "test-system-channel-name" {
 		t.Errorf("system channel %s", got)
 	}

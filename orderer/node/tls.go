@@ -7,6 +7,7 @@ import (
 	"github.com/heddle-ledger/heddle/internal/chanconfig"
 	"github.com/heddle-ledger/heddle/internal/flog"
 	"github.com/heddle-ledger/heddle/internal/rpc"
+	"github.com/heddle-ledger/heddle/internal/run"
 	"github.com/heddle-ledger/heddle/msp"
 )
 
@@ -25,14 +26,14 @@ func (n *Node) loadTLS() error {
 	}
 	var err error
 	if t.cert, err = os.ReadFile(c.Certificate); err != nil {
-		return failed(Fatal, "Failed to load server Certificate file '%s' (%w)", c.Certificate, err)
+		return run.Failed(run.Fatal, "Failed to load server Certificate file '%s' (%w)", c.Certificate, err)
 	}
 	if t.key, err = os.ReadFile(c.PrivateKey); err != nil {
-		return failed(Fatal, "Failed to load PrivateKey file '%s' (%w)", c.PrivateKey, err)
+		return run.Failed(run.Fatal, "Failed to load PrivateKey file '%s' (%w)", c.PrivateKey, err)
 	}
 	for _, f := range c.RootCAs {
 		if _, err := os.ReadFile(f); err != nil {
-			return failed(Fatal, "Failed to load ServerRootCAs file '%s' (%w)", f, err)
+			return run.Failed(run.Fatal, "Failed to load ServerRootCAs file '%s' (%w)", f, err)
 		}
 	}
 	kind := "TLS"
@@ -41,7 +42,7 @@ func (n *Node) loadTLS() error {
 		for _, f := range c.ClientRootCAs {
 			root, err := os.ReadFile(f)
 			if err != nil {
-				return failed(Fatal, "Failed to load ClientRootCAs file '%s' (%w)", f, err)
+				return run.Failed(run.Fatal, "Failed to load ClientRootCAs file '%s' (%w)", f, err)
 			}
 			t.clientRoots = append(t.clientRoots, root)
 		}

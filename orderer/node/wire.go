@@ -16,6 +16,7 @@ import (
 	"github.com/heddle-ledger/heddle/internal/ops"
 	"github.com/heddle-ledger/heddle/internal/protoutil"
 	"github.com/heddle-ledger/heddle/internal/rpc"
+	"github.com/heddle-ledger/heddle/internal/run"
 	"github.com/heddle-ledger/heddle/msp"
 	"github.com/heddle-ledger/heddle/msp/certwatch"
 	"github.com/heddle-ledger/heddle/msp/x509msp"
@@ -72,7 +73,7 @@ func (n *Node) loadLocalMSP() error {
 	g := n.cfg.Orderer.General
 	local, err := x509msp.LoadLocal(x509msp.LocalConfig{Dir: g.LocalMSPDir, MSPID: g.LocalMSPID, BCCSP: g.BCCSP.CSP()})
 	if err != nil {
-		return failed(Fatal, "Failed to initialize local MSP: %w", err)
+		return run.Failed(run.Fatal, "Failed to initialize local MSP: %w", err)
 	}
 	n.parts.local = local
 	n.log.Infof("Orderer config values:%s\n", n.cfg.Orderer.Dump())
@@ -92,15 +93,16 @@ func (n *Node) openOperations() error {
 			WriteInterval: m.Statsd.WriteInterval, Prefix: m.Statsd.Prefix,
 		}},
 		Logging: n.cfg.Logging, Log: n.cfg.Logging.Logger("orderer.operations"),
+		Listen: n.listen,
 	})
 	if err == nil {
 		err = server.Listen()
 	}
 	if err != nil {
-		return failed(Panic, "failed to initialize operations subsystem: %w", err)
+		return run.Failed(run.Panic, "failed to initialize operations subsystem: %w", err)
 	}
 	n.parts.operations = server
-	n.onClose(server.Close)
+	n.closers.Add(server.Close)
 	return nil
 }
 
@@ -111,17 +113,17 @@ func (n *Node) openStore() error {
 		HistorySize: int(c.RAMLedger.HistorySize), Metrics: n.parts.operations.Provider(), Log: n.cfg.Logging.Root(),
 	})
 	if err != nil {
-		return failed(Panic, "%w", err)
+		return run.Failed(run.Panic, "%w", err)
 	}
 	n.parts.store = store
-	n.onClose(store.Close)
+	n.closers.Add(store.Close)
 	ids, err := store.List()
 	if err != nil {
-		return failed(Panic, "%w", err)
+		return run.Failed(run.Panic, "%w", err)
 	}
 	if len(ids) == 0 {
 		if n.parts.genesis == nil {
-			return failed(Panic, "%w", n.parts.noGenesis)
+			return run.Failed(run.Panic, "%w", n.parts.noGenesis)
 		}
 		n.log.Info("Bootstrapping because no existing channels")
 		return nil
@@ -141,18 +143,18 @@ func (n *Node) openStore() error {
 func (n *Node) reportSystemChannel() error {
 	id, err := protoutil.ChannelIDOfBlock(n.parts.genesis)
 	if err != nil {
-		return failed(Panic, "Failed extracting system channel name from bootstrap block: %w", err)
+		return run.Failed(run.Panic, "Failed extracting system channel name from bootstrap block: %w", err)
 	}
 	ledger, err := n.parts.store.Chain(id)
 	if err != nil {
-		return failed(Panic, "%w", err)
+		return run.Failed(run.Panic, "%w", err)
 	}
 	if ledger.Height() == 0 {
-		return failed(Panic, "the ledger has channels, but not the system channel %s of the bootstrap block", id)
+		return run.Failed(run.Panic, "the ledger has channels, but not the system channel %s of the bootstrap block", id)
 	}
 	last, err := multichannel.LastConfigBlock(ledger)
 	if err != nil {
-		return failed(Panic, "[channel %s] %w", id, err)
+		return run.Failed(run.Panic, "[channel %s] %w", id, err)
 	}
 	n.log.Infof("System channel: name=%s, height=%d, last config block number=%d", id, ledger.Height(), last.Header.Number)
 	which := "bootstrap (genesis)"
@@ -171,9 +173,9 @@ func (n *Node) openListener() error {
 	if err := n.loadTLS(); err != nil {
 		return err
 	}
-	l, err := rpc.Listen(net.JoinHostPort(g.ListenAddress, strconv.Itoa(int(g.ListenPort))))
+	l, err := n.listen(net.JoinHostPort(g.ListenAddress, strconv.Itoa(int(g.ListenPort))))
 	if err != nil {
-		return failed(Fatal, "Failed to listen: %w", err)
+		return run.Failed(run.Fatal, "Failed to listen: %w", err)
 	}
 	t := n.parts.tls
 	n.parts.server, err = rpc.NewServer(l, rpc.ServerConfig{
@@ -190,9 +192,9 @@ func (n *Node) openListener() error {
 		Log:               n.cfg.Logging.Root(),
 	})
 	if err != nil {
-		return failed(Fatal, "Failed to return new GRPC server: %w", errors.Join(err, l.Close()))
+		return run.Failed(run.Fatal, "Failed to return new GRPC server: %w", errors.Join(err, l.Close()))
 	}
-	n.onClose(n.parts.server.Close)
+	n.closers.Add(n.parts.server.Close)
 	n.parts.roots = &clientRoots{server: n.parts.server, own: t.clientRoots, log: n.log, channels: make(map[string][][]byte)}
 	return nil
 }
@@ -218,7 +220,7 @@ func (n *Node) bootstrap() error {
 		return nil
 	}
 	if err := multichannel.Bootstrap(n.parts.store, n.parts.genesis); err != nil {
-		return failed(Panic, "%w", err)
+		return run.Failed(run.Panic, "%w", err)
 	}
 	return nil
 }
@@ -241,7 +243,7 @@ func (n *Node) openChannels() error {
 		Log:      n.cfg.Logging.Root(),
 	})
 	if err != nil {
-		return failed(Panic, "%w", err)
+		return run.Failed(run.Panic, "%w", err)
 	}
 	n.parts.registrar = r
 	for _, c := range r.Channels() {
@@ -250,7 +252,7 @@ func (n *Node) openChannels() error {
 			continue
 		}
 		if err := n.parts.operations.RegisterChecker(checker.HealthComponent(), healthCheck(checker.HealthCheck)); err != nil {
-			return failed(Panic, "failed to register health check of channel %s: %w", c.ID(), err)
+			return run.Failed(run.Panic, "failed to register health check of channel %s: %w", c.ID(), err)
 		}
 	}
 	return nil

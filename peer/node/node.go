@@ -8,22 +8,20 @@ package node
 import (
 	"context"
 	"errors"
-	"fmt"
 	"net"
 	"net/http"
 	"net/http/pprof"
-	"slices"
 	"time"
 
 	"golang.org/x/sync/errgroup"
 
 	"github.com/heddle-ledger/heddle/internal/config"
 	"github.com/heddle-ledger/heddle/internal/flog"
+	"github.com/heddle-ledger/heddle/internal/protoutil"
+	"github.com/heddle-ledger/heddle/internal/run"
 	"github.com/heddle-ledger/heddle/msp"
 	"github.com/heddle-ledger/heddle/msp/x509msp"
 	"github.com/heddle-ledger/heddle/protos/peerid"
-
-	"github.com/heddle-ledger/heddle/internal/protoutil"
 )
 
 // Config is what a peer is made of.
@@ -41,29 +39,6 @@ type Config struct {
 	Environ []string
 }
 
-// Severity says how the reference ends when a part fails to start.
-type Severity int
-
-// The ways to end (SURFACE §1.6).
-const (
-	Plain Severity = iota // "Error: ..." and exit code 1
-	Fatal                 // a FATAL line in the log and exit code 1
-	Panic                 // "panic: ..." and exit code 2
-)
-
-// StartError is a failure to start.
-type StartError struct {
-	Severity Severity
-	Err      error
-}
-
-func (e *StartError) Error() string { return e.Err.Error() }
-func (e *StartError) Unwrap() error { return e.Err }
-
-func failed(s Severity, format string, args ...any) error {
-	return &StartError{Severity: s, Err: fmt.Errorf(format, args...)}
-}
-
 // shutdownGrace is the time that RPCs in flight get when the peer stops.
 const shutdownGrace = 2 * time.Second
 
@@ -73,30 +48,22 @@ type Node struct {
 	address string
 	log     *flog.Logger
 	parts   *parts
-	rebuild *rebuild // nil unless ledgers were taken back
-	// closers release what New opened, last first.
-	closers []func() error
+	rebuild *rebuild    // nil unless ledgers were taken back
+	closers run.Closers // what New opened
+
+	listen func(address string) (net.Listener, error)
+	dial   func(ctx context.Context, address string) (net.Conn, error) // nil: TCP
 }
 
 // New opens the peer's stores and listeners and joins its rooms, in the order
-// of the reference; nothing is served before Run. Failures are StartErrors.
-func New(cfg Config) (*Node, error) {
+// of the reference; nothing is served before Run. Failures are run.StartErrors.
+func New(cfg Config, opts ...Option) (*Node, error) {
 	n := &Node{cfg: cfg, log: cfg.Logging.Logger("nodeCmd")}
+	n.apply(opts)
 	if err := n.wire(); err != nil {
-		return nil, errors.Join(err, n.close())
+		return nil, errors.Join(err, n.closers.Close())
 	}
 	return n, nil
-}
-
-func (n *Node) onClose(f func() error) { n.closers = append(n.closers, f) }
-
-func (n *Node) close() error {
-	var errs []error
-	for _, f := range slices.Backward(n.closers) {
-		errs = append(errs, f())
-	}
-	n.closers = nil
-	return errors.Join(errs...)
 }
 
 // Address is what the peer listens on.
@@ -106,7 +73,7 @@ func (n *Node) Address() string { return n.parts.server.Address() }
 // the stores last.
 func (n *Node) Run(ctx context.Context) error {
 	err := n.run(ctx)
-	return errors.Join(err, n.close())
+	return errors.Join(err, n.closers.Close())
 }
 
 func (n *Node) run(ctx context.Context) error {

@@ -11,6 +11,7 @@ import (
 	"github.com/heddle-ledger/heddle/chaincode/runtime/process"
 	"github.com/heddle-ledger/heddle/chaincode/support"
 	"github.com/heddle-ledger/heddle/internal/config"
+	"github.com/heddle-ledger/heddle/internal/run"
 	"github.com/heddle-ledger/heddle/msp"
 	"github.com/heddle-ledger/heddle/msp/x509msp"
 	"github.com/heddle-ledger/heddle/peer/endorser"
@@ -19,7 +20,7 @@ import (
 
 // noSuchHandler is the reference's answer to an unknown handler name.
 func noSuchHandler(name string) error {
-	return failed(Panic, "Method %s isn't a method of HandlerLibrary", name)
+	return run.Failed(run.Panic, "Method %s isn't a method of HandlerLibrary", name)
 }
 
 // noLibrary refuses a Go plugin library: this program has its handlers built in.
@@ -27,7 +28,7 @@ func noLibrary(section string, h config.Handler) error {
 	if h.Library == "" {
 		return nil
 	}
-	return failed(Panic, "peer.handlers.%s names the Go plugin %s, which this peer cannot load; remove library and use a built-in handler", section, h.Library)
+	return run.Failed(run.Panic, "peer.handlers.%s names the Go plugin %s, which this peer cannot load; remove library and use a built-in handler", section, h.Library)
 }
 
 func authFilters(list []config.Handler) ([]endorser.Filter, error) {
@@ -108,9 +109,9 @@ func (n *Node) chaincodeRuntime() (support.Runtime, error) {
 		Log:          n.cfg.Logging.Root(), Metrics: n.parts.operations.Provider(),
 	})
 	if err != nil {
-		return nil, failed(Panic, "Failed to open the chaincode runtime: %w", err)
+		return nil, run.Failed(run.Panic, "Failed to open the chaincode runtime: %w", err)
 	}
-	n.onClose(r.Close)
+	n.closers.Add(r.Close)
 	return r, nil
 }
 

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/heddle-ledger/heddle/internal/flog"
+	"github.com/heddle-ledger/heddle/internal/run"
 	"github.com/heddle-ledger/heddle/peer/endorser"
 )
 
@@ -79,7 +80,7 @@ func (r *rebuild) check(left map[string]uint64) {
 func (n *Node) loadPreResetHeights() error {
 	heights, err := n.parts.ledgers.PreResetHeights()
 	if err != nil {
-		return failed(Plain, "%w", err)
+		return run.Failed(run.Plain, "%w", err)
 	}
 	if len(heights) == 0 {
 		return nil

@@ -7,6 +7,7 @@ import (
 
 	"github.com/heddle-ledger/heddle/internal/blockpull"
 	"github.com/heddle-ledger/heddle/internal/config"
+	"github.com/heddle-ledger/heddle/internal/run"
 )
 
 // tlsFiles holds the content of the TLS files.
@@ -26,7 +27,7 @@ func (n *Node) loadTLS() error {
 	read := func(what, path string) ([]byte, error) {
 		text, err := os.ReadFile(path)
 		if err != nil {
-			return nil, failed(Fatal, "Error loading secure config for peer (error loading %s (%w))", what, err)
+			return nil, run.Failed(run.Fatal, "Error loading secure config for peer (error loading %s (%w))", what, err)
 		}
 		return text, nil
 	}
@@ -67,7 +68,7 @@ func (t *tlsFiles) loadClientPair(c config.PeerTLS) error {
 	if !c.Enabled {
 		return nil
 	}
-	wrap := func(err error) error { return failed(Fatal, "Failed to set TLS client certificate: %w", err) }
+	wrap := func(err error) error { return run.Failed(run.Fatal, "Failed to set TLS client certificate: %w", err) }
 	if (c.ClientKey == "") != (c.ClientCert == "") {
 		return wrap(errors.New("peer.tls.clientKey.file and peer.tls.clientCert.file must both be set or must both be empty"))
 	}
@@ -93,7 +94,7 @@ func readOverrides(list []config.AddressOverride) ([]blockpull.Override, error) 
 		if o.CACertsFile != "" {
 			text, err := os.ReadFile(o.CACertsFile)
 			if err != nil {
-				return nil, failed(Fatal, "peer.deliveryclient.addressOverrides for %s: %w", o.From, err)
+				return nil, run.Failed(run.Fatal, "peer.deliveryclient.addressOverrides for %s: %w", o.From, err)
 			}
 			b.Roots = append(b.Roots, text)
 		}

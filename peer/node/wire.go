@@ -17,6 +17,7 @@ import (
 	"github.com/heddle-ledger/heddle/internal/chanconfig"
 	"github.com/heddle-ledger/heddle/internal/ops"
 	"github.com/heddle-ledger/heddle/internal/rpc"
+	"github.com/heddle-ledger/heddle/internal/run"
 	"github.com/heddle-ledger/heddle/internal/version"
 	"github.com/heddle-ledger/heddle/ledger"
 	"github.com/heddle-ledger/heddle/msp"
@@ -82,14 +83,15 @@ func (n *Node) openOperations() error {
 			Network: m.StatsdNetwork, Address: m.StatsdAddress, WriteInterval: m.StatsdWriteInterval, Prefix: m.StatsdPrefix,
 		}},
 		Logging: n.cfg.Logging, Log: n.cfg.Logging.Logger("peer.operations"),
+		Listen: n.listen,
 	})
 	if err == nil {
 		err = s.Listen()
 	}
 	if err != nil {
-		return failed(Plain, "failed to initialize operations subystems: %w", err)
+		return run.Failed(run.Plain, "failed to initialize operations subystems: %w", err)
 	}
-	n.onClose(s.Close)
+	n.closers.Add(s.Close)
 	n.parts.operations = s
 	n.parts.rpcMetrics = rpc.NewServerMetrics(s.Provider())
 	return nil
@@ -99,7 +101,7 @@ func (n *Node) openLedgers() error {
 	dir := filepath.Join(n.cfg.Core.Peer.FileSystemPath, "ledgersData")
 	first := filepath.Join(dir, "ledgerProvider") // the first store of the reference: its name is in the text
 	if err := os.MkdirAll(first, 0o755); err != nil {
-		return failed(Panic, "Error creating dir if missing: error creating dir [%s/]: %w", first, err)
+		return run.Failed(run.Panic, "Error creating dir if missing: error creating dir [%s/]: %w", first, err)
 	}
 	p, err := ledger.OpenProvider(ledger.Config{
 		Dir:     dir,
@@ -107,9 +109,9 @@ func (n *Node) openLedgers() error {
 		Log:     n.cfg.Logging.Root(), Metrics: n.parts.operations.Provider(),
 	})
 	if err != nil {
-		return failed(Panic, "%w", err)
+		return run.Failed(run.Panic, "%w", err)
 	}
-	n.onClose(p.Close)
+	n.closers.Add(p.Close)
 	n.parts.ledgers = p
 	return nil
 }
@@ -125,7 +127,7 @@ func (n *Node) chooseMode() error {
 func (n *Node) resolveAddress() error {
 	a, err := n.cfg.Core.Peer.PeerAddress()
 	if err != nil {
-		return failed(Plain, "%w", err)
+		return run.Failed(run.Plain, "%w", err)
 	}
 	n.address = a
 	return nil
@@ -133,16 +135,16 @@ func (n *Node) resolveAddress() error {
 
 func (n *Node) openServer() error {
 	c := n.cfg.Core.Peer
-	l, err := rpc.Listen(c.ListenAddress)
+	l, err := n.listen(c.ListenAddress)
 	if err != nil {
-		return failed(Fatal, "Failed to create peer server (%w)", err)
+		return run.Failed(run.Fatal, "Failed to create peer server (%w)", err)
 	}
 	s, err := rpc.NewServer(l, n.serverConfig("PeerServer"))
 	if err != nil {
 		l.Close()
-		return failed(Fatal, "Failed to create peer server (%w)", err)
+		return run.Failed(run.Fatal, "Failed to create peer server (%w)", err)
 	}
-	n.onClose(s.Close)
+	n.closers.Add(s.Close)
 	n.parts.server = s
 	if c.TLS.Enabled {
 		n.log.Info("Starting peer with TLS enabled")
@@ -200,11 +202,11 @@ func (n *Node) pullConfig() (*blockpull.Config, error) {
 	client := rpc.ClientConfig{
 		TLS: n.cfg.Core.Peer.TLS.Enabled, Certificate: t.clientCert, Key: t.clientKey,
 		KeepAlive: rpc.ClientKeepAlive{Interval: d.KeepAliveInterval, Timeout: d.KeepAliveTimeout},
-		Timeout:   d.ConnTimeout, Log: n.cfg.Logging.Root(),
+		Timeout:   d.ConnTimeout, Dialer: n.dial, Log: n.cfg.Logging.Root(),
 	}
 	hash, err := client.CertHash()
 	if err != nil {
-		return nil, failed(Fatal, "Failed to set TLS client certificate: %w", err)
+		return nil, run.Failed(run.Fatal, "Failed to set TLS client certificate: %w", err)
 	}
 	return &blockpull.Config{
 		Overrides: overrides, StaticRoots: t.serverRoots, Signer: n.cfg.Local.SigningIdentity(), TLSCertHash: hash,
@@ -223,7 +225,7 @@ func (n *Node) makeAccess() error {
 		Dir: filepath.Join(n.cfg.Core.Peer.FileSystemPath, "chaincodes"), Log: n.cfg.Logging.Root(),
 	})
 	if err != nil {
-		return failed(Panic, "%w", err)
+		return run.Failed(run.Panic, "%w", err)
 	}
 	n.parts.packages = store
 	return nil
@@ -258,7 +260,7 @@ func (n *Node) systemChaincodes() map[string]support.System {
 func (n *Node) openChaincodeSupport() error {
 	endpoint, l, err := n.chaincodeListener()
 	if err != nil {
-		return failed(Panic, "Failed to create chaincode server: %w", err)
+		return run.Failed(run.Panic, "Failed to create chaincode server: %w", err)
 	}
 	server := n.serverConfig("ChaincodeServer")
 	server.TLS, server.Plain, server.KeepAlive = rpc.TLSConfig{}, true, rpc.KeepAlive{}
@@ -266,7 +268,7 @@ func (n *Node) openChaincodeSupport() error {
 	if n.cfg.Core.Peer.TLS.Enabled {
 		if authority, err = support.NewAuthority(endpoint); err != nil {
 			l.Close()
-			return failed(Panic, "Failed to create chaincode server: %w", err)
+			return run.Failed(run.Panic, "Failed to create chaincode server: %w", err)
 		}
 		cert, key, ca := authority.ServerTLS()
 		server.TLS = rpc.TLSConfig{Enabled: true, Certificate: cert, Key: key, ClientAuth: true, ClientRoots: [][]byte{ca}}
@@ -274,9 +276,9 @@ func (n *Node) openChaincodeSupport() error {
 	s, err := rpc.NewServer(l, server)
 	if err != nil {
 		l.Close()
-		return failed(Panic, "Failed to create chaincode server: %w", err)
+		return run.Failed(run.Panic, "Failed to create chaincode server: %w", err)
 	}
-	n.onClose(s.Close)
+	n.closers.Add(s.Close)
 	n.parts.chaincodeServer = s
 	return n.makeSupport(endpoint, authority)
 }
@@ -304,7 +306,7 @@ func (n *Node) chaincodeListener() (string, net.Listener, error) {
 		n.log.Errorf("Error computing chaincode endpoint: %s", err)
 		return "", nil, err
 	}
-	l, err := rpc.Listen(listen)
+	l, err := n.listen(listen)
 	if err != nil {
 		n.log.Errorf("Error creating GRPC server: %s", err)
 	}
@@ -341,7 +343,7 @@ func (n *Node) registerAdmin() error {
 		Local: n.cfg.Local, LocalMSPID: n.cfg.Core.Peer.LocalMSPID, Logs: n.cfg.Logging, Log: n.cfg.Logging.Root(),
 	})
 	if err != nil {
-		return failed(Plain, "%w", err)
+		return run.Failed(run.Plain, "%w", err)
 	}
 	registrar, err := n.adminRegistrar()
 	if err != nil {
@@ -358,18 +360,18 @@ func (n *Node) adminRegistrar() (grpc.ServiceRegistrar, error) {
 	if c.AdminListenAddress == "" || portOf(c.AdminListenAddress) == portOf(c.ListenAddress) {
 		return n.parts.server.GRPC(), nil
 	}
-	l, err := rpc.Listen(c.AdminListenAddress)
+	l, err := n.listen(c.AdminListenAddress)
 	if err != nil {
-		return nil, failed(Fatal, "Failed to create admin server (%w)", err)
+		return nil, run.Failed(run.Fatal, "Failed to create admin server (%w)", err)
 	}
 	config := n.serverConfig("PeerServer")
 	config.MaxConcurrent = 0
 	s, err := rpc.NewServer(l, config)
 	if err != nil {
 		l.Close()
-		return nil, failed(Fatal, "Failed to create admin server (%w)", err)
+		return nil, run.Failed(run.Fatal, "Failed to create admin server (%w)", err)
 	}
-	n.onClose(s.Close)
+	n.closers.Add(s.Close)
 	n.parts.adminServer = s
 	return s.GRPC(), nil
 }
@@ -433,7 +435,7 @@ func (n *Node) watchCertificates() error {
 
 func (n *Node) openChannels() error {
 	if err := n.parts.channels.OpenAll(); err != nil {
-		return failed(Panic, "%w", err)
+		return run.Failed(run.Panic, "%w", err)
 	}
 	n.log.Info("Deployed system chaincodes")
 	return n.updateClientRoots(nil)
