@@ -14,7 +14,9 @@ import (
 
 // Options are what a Bundle needs besides the configuration itself.
 type Options struct {
-	// Log receives warnings about unusual configurations; nil drops them.
+	// Log is the root logger of the node. Loggers below it, with the reference's
+	// names common.channelconfig, msp and policies, receive warnings about unusual
+	// configurations and, at DEBUG, why policies were not satisfied; nil drops them.
 	Log *flog.Logger
 	// MSPManager are options for the caches of the channel's MSPs.
 	MSPManager []msp.CacheOption
@@ -54,7 +56,7 @@ func NewBundle(channelID string, cfg *common.Config, opts Options) (*Bundle, err
 		return nil, fmt.Errorf("initializing channelconfig failed: %w", err)
 	}
 	var err error
-	b.policies, err = policy.NewManager(ChannelGroupKey, cfg.ChannelGroup, b.msps, opts.Log)
+	b.policies, err = policy.NewManager(ChannelGroupKey, cfg.ChannelGroup, b.msps, opts.Log.Named("policies"))
 	if err != nil {
 		return nil, fmt.Errorf("initializing policymanager failed: %w", err)
 	}

@@ -105,7 +105,7 @@ func (b *Bundle) loadGroups() error {
 func (b *Bundle) loadSubGroups() error {
 	l := &groupLoader{
 		bundle: b,
-		msps:   newMSPSet(b.channel.Capabilities.MSPVersion(), b.opts.Log),
+		msps:   newMSPSet(b.channel.Capabilities.MSPVersion(), b.opts.Log.Named("msp")),
 	}
 	groups := b.config.ChannelGroup.Groups
 	for _, name := range sortedKeys(groups) {
@@ -153,7 +153,7 @@ func (l *groupLoader) application(group *common.ConfigGroup) (*ApplicationGroup,
 	}
 	for resource, ref := range acls.Acls {
 		if ref.GetPolicyRef() == "" {
-			l.bundle.opts.Log.Warningf("Policy reference for resource '%s' is specified, but empty, using default", resource)
+			l.bundle.opts.Log.Named("common.channelconfig").Warningf("Policy reference for resource '%s' is specified, but empty, using default", resource)
 			continue
 		}
 		g.acls[resource] = absolutePolicy(ref.PolicyRef)
