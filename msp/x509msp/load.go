@@ -34,7 +34,8 @@ type LocalConfig struct {
 	BCCSP csp.Config
 	// Signatures is the memory of good signatures, to be shared with the channels' Managers; nil: an own one.
 	Signatures *msp.SignatureCache
-	Log        *flog.Logger
+	// Log is the root logger of the node; the MSP logs as msp below it.
+	Log *flog.Logger
 }
 
 // Local is the MSP of this node; it implements msp.MSP. It signs, and judges all that has no channel.
@@ -52,6 +53,7 @@ func LoadLocal(cfg LocalConfig, opts ...Option) (*Local, error) {
 	if log == nil {
 		log = flog.Nop()
 	}
+	log = log.Named("msp")
 	if cfg.MSPID == "" {
 		return nil, errors.New("the local MSP must have an ID")
 	}
