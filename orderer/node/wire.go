@@ -71,7 +71,7 @@ func (n *Node) consenters() map[string]consensus.Consenter {
 
 func (n *Node) loadLocalMSP() error {
 	g := n.cfg.Orderer.General
-	local, err := x509msp.LoadLocal(x509msp.LocalConfig{Dir: g.LocalMSPDir, MSPID: g.LocalMSPID, BCCSP: g.BCCSP.CSP()})
+	local, err := x509msp.LoadLocal(x509msp.LocalConfig{Dir: g.LocalMSPDir, MSPID: g.LocalMSPID, BCCSP: g.BCCSP.CSP(), Log: n.cfg.Logging.Root()})
 	if err != nil {
 		return run.Failed(run.Fatal, "Failed to initialize local MSP: %w", err)
 	}
@@ -235,7 +235,7 @@ func (n *Node) openChannels() error {
 		Signer:     n.parts.local.SigningIdentity(),
 		Expiry:     n.parts.expiry,
 		Bundles: chanconfig.Options{
-			Log:        n.cfg.Logging.Logger("common.channelconfig"),
+			Log:        n.cfg.Logging.Root(),
 			MSPManager: []msp.CacheOption{msp.WithSignatureCache(msp.NewSignatureCache(signatureCacheBytes))},
 		},
 		OnConfig: n.parts.roots.update,
