@@ -49,7 +49,7 @@ $(TOOLS)/staticcheck:
 	GOBIN=$(abspath $(TOOLS)) $(GO) install $(STATICCHECK)
 
 lint: $(TOOLS)/gofumpt $(TOOLS)/staticcheck ## vet, staticcheck, gofumpt, import rules
-	@out=$$(git ls-files '*.go' | grep -v '\.pb\.go$$' | xargs $(TOOLS)/gofumpt -l); \
+	@out=$$(git ls-files '*.go' | grep -Ev '\.pb\.go$$|/testdata/' | xargs $(TOOLS)/gofumpt -l); \
 	  if [ -n "$$out" ]; then echo "not formatted (run gofumpt -w):"; echo "$$out"; exit 1; fi
 	$(GO) vet ./...
 	$(TOOLS)/staticcheck ./...

@@ -132,7 +132,9 @@ func twoBytes(raw []byte, one, two *[]byte) bool {
 	return !r.bad
 }
 
-func fastEnvelope(raw []byte, m *common.Envelope) bool { return twoBytes(raw, &m.Payload, &m.Signature) }
+func fastEnvelope(raw []byte, m *common.Envelope) bool {
+	return twoBytes(raw, &m.Payload, &m.Signature)
+}
 
 func fastPayload(raw []byte, m *common.Payload) bool {
 	r := reader{rest: raw}
@@ -153,7 +155,9 @@ func fastPayload(raw []byte, m *common.Payload) bool {
 	return !r.bad
 }
 
-func fastHeader(raw []byte, m *common.Header) bool { return twoBytes(raw, &m.ChannelHeader, &m.SignatureHeader) }
+func fastHeader(raw []byte, m *common.Header) bool {
+	return twoBytes(raw, &m.ChannelHeader, &m.SignatureHeader)
+}
 
 func fastChannelHeader(raw []byte, m *common.ChannelHeader) bool {
 	r := reader{rest: raw}
@@ -207,7 +211,9 @@ func fastTimestamp(raw []byte, m *timestamppb.Timestamp) bool {
 	return !r.bad
 }
 
-func fastSignatureHeader(raw []byte, m *common.SignatureHeader) bool { return twoBytes(raw, &m.Creator, &m.Nonce) }
+func fastSignatureHeader(raw []byte, m *common.SignatureHeader) bool {
+	return twoBytes(raw, &m.Creator, &m.Nonce)
+}
 
 func fastExtension(raw []byte, m *peer.ChaincodeHeaderExtension) bool {
 	r := reader{rest: raw}
@@ -258,7 +264,9 @@ func fastTransaction(raw []byte, m *peer.Transaction) bool {
 	return !r.bad
 }
 
-func fastTransactionAction(raw []byte, m *peer.TransactionAction) bool { return twoBytes(raw, &m.Header, &m.Payload) }
+func fastTransactionAction(raw []byte, m *peer.TransactionAction) bool {
+	return twoBytes(raw, &m.Header, &m.Payload)
+}
 
 func fastActionPayload(raw []byte, m *peer.ChaincodeActionPayload) bool {
 	r := reader{rest: raw}
@@ -299,9 +307,13 @@ func fastEndorsedAction(raw []byte, m *peer.ChaincodeEndorsedAction) bool {
 	return !r.bad
 }
 
-func fastEndorsement(raw []byte, m *peer.Endorsement) bool { return twoBytes(raw, &m.Endorser, &m.Signature) }
+func fastEndorsement(raw []byte, m *peer.Endorsement) bool {
+	return twoBytes(raw, &m.Endorser, &m.Signature)
+}
 
-func fastResponsePayload(raw []byte, m *peer.ProposalResponsePayload) bool { return twoBytes(raw, &m.ProposalHash, &m.Extension) }
+func fastResponsePayload(raw []byte, m *peer.ProposalResponsePayload) bool {
+	return twoBytes(raw, &m.ProposalHash, &m.Extension)
+}
 
 func fastChaincodeAction(raw []byte, m *peer.ChaincodeAction) bool {
 	r := reader{rest: raw}
