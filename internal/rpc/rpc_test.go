@@ -259,3 +259,25 @@ func (s *syncBuffer) String() string {
 	defer s.mu.Unlock()
 	return s.buf.String()
 }
+
+// TestEncodedIsSharedNotCopied: what waits for many readers is in memory once.
+func TestEncodedIsSharedNotCopied(t *testing.T) {
+	t.Parallel()
+	want := &peer.ProposalResponse{Version: 7}
+	wire, err := newCodec().Marshal(want)
+	if err != nil {
+		t.Fatal(err)
+	}
+	e := Encoded(wire.Materialize())
+	out, err := newCodec().Marshal(e)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := out[0].ReadOnlyData(); len(out) != 1 || &got[0] != &e[0] || len(got) != len(e) {
+		t.Fatal("the message has been copied")
+	}
+	got := &peer.ProposalResponse{}
+	if err := newCodec().Unmarshal(out, got); err != nil || got.Version != want.Version {
+		t.Fatalf("decoded %v, %v", got, err)
+	}
+}

@@ -90,7 +90,7 @@ func NewServer(l net.Listener, c ServerConfig) (*Server, error) {
 	}
 	s := &Server{listener: l, mutual: c.TLS.Enabled && c.TLS.ClientAuth}
 	opts := append(c.KeepAlive.options(),
-		grpc.MaxRecvMsgSize(MaxMessageSize), grpc.MaxSendMsgSize(MaxMessageSize),
+		grpc.MaxRecvMsgSize(MaxMessageSize), grpc.MaxSendMsgSize(MaxMessageSize), grpc.ForceServerCodecV2(newCodec()),
 		grpc.ConnectionTimeout(orDefault(c.ConnectionTimeout, DefaultConnectionTimeout)),
 		grpc.InitialWindowSize(1<<20), grpc.InitialConnWindowSize(1<<21),
 		grpc.NumStreamWorkers(uint32(streamWorkers*runtime.GOMAXPROCS(0))),

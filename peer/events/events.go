@@ -118,7 +118,12 @@ func (s *Server) DeliverFiltered(st peer.Deliver_DeliverFilteredServer) error {
 type clientStream interface {
 	Context() context.Context
 	Recv() (*common.Envelope, error)
-	Send(*peer.DeliverResponse) error
+	responseSender
+}
+
+// responseSender sends *peer.DeliverResponse, or the same as rpc.Encoded.
+type responseSender interface {
+	SendMsg(m any) error
 }
 
 func (s *Server) serve(st clientStream, r deliver.Responder, resource string) error {
@@ -189,26 +194,22 @@ func (it *iterator) Close() {}
 
 // fullResponder sends whole blocks.
 type fullResponder struct {
-	stream interface {
-		Send(*peer.DeliverResponse) error
-	}
+	stream responseSender
 }
 
 func (r *fullResponder) Filtered() bool { return false }
 
 func (r *fullResponder) SendStatus(s common.Status) error {
-	return r.stream.Send(statusResponse(s))
+	return r.stream.SendMsg(statusResponse(s))
 }
 
 func (r *fullResponder) SendBlock(b *deliver.Block, _ string, _ *common.Envelope) error {
-	return r.stream.Send(encodedResponse(b.EncodedResponse()))
+	return r.stream.SendMsg(rpc.Encoded(b.EncodedResponse()))
 }
 
 // filteredResponder sends filtered blocks.
 type filteredResponder struct {
-	stream interface {
-		Send(*peer.DeliverResponse) error
-	}
+	stream responseSender
 	recent *blockCache
 	log    *flog.Logger
 }
@@ -216,7 +217,7 @@ type filteredResponder struct {
 func (r *filteredResponder) Filtered() bool { return true }
 
 func (r *filteredResponder) SendStatus(s common.Status) error {
-	return r.stream.Send(statusResponse(s))
+	return r.stream.SendMsg(statusResponse(s))
 }
 
 // SendBlock sends the filtered form. A block that cannot be filtered is answered
@@ -227,7 +228,7 @@ func (r *filteredResponder) SendBlock(b *deliver.Block, channelID string, _ *com
 		r.log.Warningf("Failed to generate filtered block due to: %s", err)
 		return r.SendStatus(common.Status_BAD_REQUEST)
 	}
-	return r.stream.Send(encodedResponse(encoded))
+	return r.stream.SendMsg(rpc.Encoded(encoded))
 }
 
 func (r *filteredResponder) filtered(b *deliver.Block, channelID string) ([]byte, error) {
@@ -243,12 +244,4 @@ func (r *filteredResponder) filtered(b *deliver.Block, channelID string) ([]byte
 
 func statusResponse(s common.Status) *peer.DeliverResponse {
 	return &peer.DeliverResponse{Type: &peer.DeliverResponse_Status{Status: s}}
-}
-
-// encodedResponse is a response whose fields are already on wire form: they
-// travel as unknown fields, so that they are encoded once for all readers.
-func encodedResponse(fields []byte) *peer.DeliverResponse {
-	r := &peer.DeliverResponse{}
-	r.ProtoReflect().SetUnknown(fields)
-	return r
 }

@@ -28,6 +28,7 @@ import (
 	"google.golang.org/protobuf/testing/protocmp"
 
 	"github.com/heddle-ledger/heddle/internal/protoutil"
+	"github.com/heddle-ledger/heddle/internal/rpc"
 	"github.com/heddle-ledger/heddle/peer/events"
 )
 
@@ -199,11 +200,16 @@ func (s *stream) Recv() (*common.Envelope, error) {
 	}
 }
 
-// Send decodes what would arrive at the client.
-func (s *stream) Send(r *peer.DeliverResponse) error {
-	raw, err := proto.Marshal(r)
-	if err != nil {
-		return err
+func (s *stream) Send(r *peer.DeliverResponse) error { return s.SendMsg(r) }
+
+// SendMsg decodes what would arrive at the client.
+func (s *stream) SendMsg(m any) error {
+	raw, ok := m.(rpc.Encoded)
+	if !ok {
+		var err error
+		if raw, err = proto.Marshal(m.(proto.Message)); err != nil {
+			return err
+		}
 	}
 	got := &peer.DeliverResponse{}
 	if err := proto.Unmarshal(raw, got); err != nil {
