@@ -8,6 +8,7 @@ import (
 	"go.uber.org/zap/zapcore"
 	"google.golang.org/protobuf/proto"
 
+	"github.com/heddle-ledger/heddle/internal/flog"
 	"github.com/heddle-ledger/heddle/msp"
 )
 
@@ -17,7 +18,7 @@ const maxExplained = 32
 // explain logs why a set of signatures did not satisfy a policy: what was wanted, who came, and who was
 // dropped for which reason. Nothing is built unless the level is on.
 func explain(p *signaturePolicy, set []SignedData) {
-	if !p.log.IsEnabledFor(zapcore.DebugLevel) {
+	if !explains(p.log) {
 		return
 	}
 	name := "policy"
@@ -25,6 +26,12 @@ func explain(p *signaturePolicy, set []SignedData) {
 		name = "policy " + p.path
 	}
 	p.log.Debugf("signature set did not satisfy %s: %s", name, explanation(p, set))
+}
+
+// explains tells whether a logger writes at DEBUG. The first question is cheap, but answered with yes as soon
+// as any logger of the process does.
+func explains(log *flog.Logger) bool {
+	return log.IsEnabledFor(zapcore.DebugLevel) && log.Zap().Check(zapcore.DebugLevel, "") != nil
 }
 
 func explanation(p *signaturePolicy, set []SignedData) string {

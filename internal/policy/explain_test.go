@@ -117,7 +117,7 @@ func TestExplanationByLevel(t *testing.T) {
 		}},
 	} {
 		var out bytes.Buffer
-		logging, err := flog.New(&out, "%{message}", "policies="+tc.level+":warning")
+		logging, err := flog.New(&out, "%{message}", "other=debug:policies="+tc.level+":warning")
 		if err != nil {
 			t.Fatal(err)
 		}

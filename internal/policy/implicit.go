@@ -7,7 +7,6 @@ import (
 	"strings"
 
 	"github.com/hyperledger/fabric-protos-go-apiv2/common"
-	"go.uber.org/zap/zapcore"
 	"google.golang.org/protobuf/proto"
 
 	"github.com/heddle-ledger/heddle/internal/flog"
@@ -61,7 +60,7 @@ func (p *implicitMeta) Evaluate(set []SignedData) error {
 	if ok {
 		return nil
 	}
-	if p.log.IsEnabledFor(zapcore.DebugLevel) {
+	if explains(p.log) {
 		p.explain(&c, set)
 	}
 	return fmt.Errorf("implicit policy evaluation failed - %d sub-policies were satisfied, "+
