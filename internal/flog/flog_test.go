@@ -101,6 +101,32 @@ func TestLevels(t *testing.T) {
 	}
 }
 
+func TestHot(t *testing.T) {
+	t.Parallel()
+	var out bytes.Buffer
+	l, err := New(&out, "%{module} %{shortfunc} %{level} %{message}", "info:off=error")
+	if err != nil {
+		t.Fatal(err)
+	}
+	NewHot(l.Logger("m"), TestHot).Infof("n=%d", 1)
+	NewHot(l.Logger("off"), TestHot).Infof("no")
+	if out.String() != "m TestHot INFO n=1\n" {
+		t.Errorf("got %q", out.String())
+	}
+}
+
+func BenchmarkHot(b *testing.B) {
+	l, err := New(discard{}, "", "info")
+	if err != nil {
+		b.Fatal(err)
+	}
+	log := NewHot(l.Logger("endorser"), TestHot)
+	b.ReportAllocs()
+	for b.Loop() {
+		log.Infof("[%s][%s] Entry chaincode: %s", "bench", "12345678", "kv")
+	}
+}
+
 func BenchmarkDefaultFormat(b *testing.B) {
 	var out discard
 	l, err := New(out, "", "info")

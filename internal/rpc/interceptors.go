@@ -113,13 +113,14 @@ func (c connStats) HandleConn(_ context.Context, s stats.ConnStats) {
 
 // callLog writes one line at the end of every RPC.
 type callLog struct {
-	log, payload *zap.Logger
+	log     flog.Hot
+	payload *zap.Logger
 }
 
 func newCallLog(root *flog.Logger) callLog {
 	log := root.Named("comm.grpc.server")
 	return callLog{
-		log:     log.Zap().WithOptions(zap.WithCaller(true)),
+		log:     flog.NewHot(log, callLog.unary),
 		payload: log.Named("payload").Zap(),
 	}
 }

@@ -108,6 +108,7 @@ type Endorser struct {
 
 	cfg     Config
 	log     *flog.Logger
+	calls   flog.Hot
 	reasons *flog.Logger // the reference names the causes of "access denied" under this logger
 	metrics *endorserMetrics
 }
@@ -123,6 +124,7 @@ func New(cfg Config) *Endorser {
 	return &Endorser{
 		cfg:     cfg,
 		log:     cfg.Log.Named("endorser"),
+		calls:   flog.NewHot(cfg.Log.Named("endorser"), (*Endorser).callChaincode),
 		reasons: cfg.Log.Named("protoutils"),
 		metrics: newMetrics(cfg.Metrics),
 	}

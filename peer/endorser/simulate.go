@@ -77,7 +77,7 @@ func (e *Endorser) run(ctx context.Context, r *request, p *support.TxParams, out
 	for _, decorate := range e.cfg.Decorators {
 		input = decorate(p.Proposal, input)
 	}
-	if err := e.call(ctx, r, p, input, out); err != nil {
+	if err := e.callChaincode(ctx, r, p, input, out); err != nil {
 		e.log.Errorf("[%s][%s] failed to invoke chaincode %s, error: %s", r.channelID, shortTxID(r.txID), r.chaincodeText(), err)
 		return err
 	}
@@ -105,13 +105,13 @@ func (e *Endorser) definition(name string, p *support.TxParams) (*packaging.Chai
 	return e.cfg.Lifecycle.Definition(name, p.Simulator)
 }
 
-// call executes the chaincode and, after a deployment, the Init of the deployed
+// callChaincode executes the chaincode and, after a deployment, the Init of the deployed
 // one.
-func (e *Endorser) call(ctx context.Context, r *request, p *support.TxParams, input *peer.ChaincodeInput, out *simulation) error {
+func (e *Endorser) callChaincode(ctx context.Context, r *request, p *support.TxParams, input *peer.ChaincodeInput, out *simulation) error {
 	start := time.Now()
-	e.log.Infof("[%s][%s] Entry chaincode: %s", r.channelID, shortTxID(r.txID), r)
+	e.calls.Infof("[%s][%s] Entry chaincode: %s", r.channelID, shortTxID(r.txID), r)
 	defer func() {
-		e.log.Infof("[%s][%s] Exit chaincode: %s (%dms)", r.channelID, shortTxID(r.txID), r, time.Since(start).Milliseconds())
+		e.calls.Infof("[%s][%s] Exit chaincode: %s (%dms)", r.channelID, shortTxID(r.txID), r, time.Since(start).Milliseconds())
 	}()
 	var err error
 	out.response, out.event, err = e.cfg.Executor.Execute(ctx, p, r.chaincode.Name, out.version, input)
