@@ -85,8 +85,7 @@ type commit struct {
 	private *PrivateData
 
 	result  *mvcc.Result
-	covered bool         // the private store has the block already
-	marker  chan error   // of a Prepare under way
+	covered bool         // the private store knows the block
 	books   *bookkeeping // what goes into the bookkeeper
 	replay  bool         // the block is in the block file already
 
@@ -107,11 +106,7 @@ func (c *commit) decide() error {
 	if err := c.beginPrivate(); err != nil {
 		return err
 	}
-	err := c.judge()
-	if perr := c.awaitMarker(); err == nil {
-		err = perr
-	}
-	if err != nil {
+	if err := c.judge(); err != nil {
 		return err
 	}
 	setFlags(c.block.Proto(), c.result.Flags)

@@ -1,8 +1,10 @@
 package ledger
 
 import (
+	"encoding/binary"
 	"errors"
 	"fmt"
+	"path"
 	"strings"
 	"testing"
 
@@ -13,6 +15,8 @@ import (
 	"github.com/heddle-ledger/heddle/internal/failpoint"
 	"github.com/heddle-ledger/heddle/internal/protoutil"
 	"github.com/heddle-ledger/heddle/internal/vfs"
+	"github.com/heddle-ledger/heddle/ledger/blockfile"
+	"github.com/heddle-ledger/heddle/ledger/kv"
 )
 
 // chainScript is the recorded chain of one channel with its reconciliations, as
@@ -20,6 +24,7 @@ import (
 type chainScript struct {
 	blocks []*common.Block
 	steps  []step
+	ahead  uint64 // announce so many blocks before they are committed
 }
 
 func readScript(t testing.TB) *chainScript {
@@ -72,11 +77,26 @@ func (s *chainScript) run(t testing.TB, p *Provider, done map[int]bool) error {
 		if *st.Block < l.Height() {
 			continue
 		}
+		if err := s.announce(l, *st.Block); err != nil {
+			return err
+		}
 		if err := s.commit(t, l, st); err != nil {
 			return err
 		}
 	}
 	return l.private.Work(t.Context())
+}
+
+// announce tells the ledger of coming blocks, as far as none names private data,
+// and waits for the disk, which a peer does not.
+func (s *chainScript) announce(l *Ledger, n uint64) error {
+	for k := n; k < min(n+s.ahead, uint64(len(s.blocks))); k++ {
+		l.Expect(protoutil.ParseBlock(s.blocks[k]))
+		if err := l.herald.await(k); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func (s *chainScript) commit(t testing.TB, l *Ledger, st *step) error {
@@ -103,17 +123,28 @@ var errCrash = errors.New("crash")
 // or keeps what was not synced, opens the ledger again and finishes the chain:
 // the stores must be those of a run that never crashed.
 func TestCrashAnywhere(t *testing.T) {
-	script := readScript(t)
+	t.Run("in turn", func(t *testing.T) { crashAnywhere(t, readScript(t)) })
+	t.Run("announced", func(t *testing.T) {
+		s := readScript(t)
+		s.ahead = 3
+		crashAnywhere(t, s)
+	})
+}
+
+func crashAnywhere(t *testing.T, script *chainScript) {
 	points := &failpoint.Points{}
 	whole := vfs.NewMem()
 	runScript(t, script, whole, points, nil)
 	want := dump(t, whole)
 	modes := map[string]vfs.CrashMode{"lose": vfs.LoseUnsynced, "keep": vfs.KeepUnsynced, "tear": vfs.TearUnsynced}
+	if script.ahead > 0 {
+		modes = map[string]vfs.CrashMode{"lose": vfs.LoseUnsynced}
+	}
 	for _, seen := range points.Seen() {
 		for hit := 1; hit <= seen.Hits; hit++ {
 			// The stores test their own points; here a sample of them is enough.
 			own := strings.HasPrefix(seen.Name, "ledger/")
-			if hit%4 != 1 && (testing.Short() || !own) {
+			if hit%4 != 1 && (testing.Short() || !own || script.ahead > 0) {
 				continue
 			}
 			for name, mode := range modes {
@@ -133,6 +164,7 @@ func TestCrashAnywhere(t *testing.T) {
 					}
 					after := fs.Crash(mode, uint64(hit))
 					dead.Close() // what it writes now is lost on the dead disk
+					referenceCanGoOn(t, after)
 					if runScript(t, script, after, nil, done) != nil {
 						t.Fatal("crashed without a crash point")
 					}
@@ -166,4 +198,36 @@ func runScript(t *testing.T, s *chainScript, fs *vfs.Mem, points *failpoint.Poin
 		t.Fatal(err)
 	}
 	return nil
+}
+
+// referenceCanGoOn checks, on a directory as a crash left it, what a 1.4 peer
+// needs that opens it instead of us (LEDGER §15.3 a): its private store may be
+// ahead of the block file but not behind it, or it could neither replay nor go
+// on.
+func referenceCanGoOn(t *testing.T, crashed *vfs.Mem) {
+	t.Helper()
+	fs := crashed.Crash(vfs.KeepUnsynced, 0) // a copy to look into
+	blocks, err := blockfile.OpenProvider(blockfile.Config{Dir: path.Join(testDir, dirChains), FS: fs})
+	must(t, err)
+	defer blocks.Close()
+	chain, err := blocks.Open("vecch")
+	must(t, err)
+	db, err := kv.Open(kv.Config{Dir: path.Join(testDir, dirPrivate), FS: fs})
+	must(t, err)
+	defer db.Close()
+	last, err := db.Store("vecch").Get([]byte{1})
+	must(t, err)
+	pending, err := db.Store("vecch").Has([]byte{0})
+	must(t, err)
+	covered := uint64(0)
+	if last != nil {
+		n, _ := binary.Uvarint(last)
+		covered = n + 1
+	}
+	if pending {
+		covered++
+	}
+	if covered < chain.Height() {
+		t.Errorf("the block file holds %d blocks, the private store covers %d", chain.Height(), covered)
+	}
 }

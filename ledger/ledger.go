@@ -32,6 +32,7 @@ type Ledger struct {
 	conf    *kv.Store
 	history *historyDB // nil if not enabled
 	private *pvtstore.Store
+	herald  *herald
 
 	btlMu sync.Mutex // guards btl
 	btl   map[mvcc.Collection]uint64
@@ -82,6 +83,7 @@ func (l *Ledger) close() {
 	l.stop(ErrClosed)
 	l.commitMu.Lock()
 	defer l.commitMu.Unlock()
+	l.herald.stop()
 }
 
 // NewQueryExecutor returns an executor over the last committed state. It must

@@ -30,17 +30,28 @@ func (p *PrivateData) sets() mvcc.PrivateSets {
 	return p.Sets
 }
 
+func (p *PrivateData) missing() map[uint64][]MissingCollection {
+	if p == nil {
+		return nil
+	}
+	return p.Missing
+}
+
 func (p *PrivateData) isEmpty() bool {
 	return p == nil || len(p.Sets) == 0 && len(p.Missing) == 0
 }
 
-// beginPrivate looks whether the private store has the block already. If there
-// is nothing to store but the marker, it is made durable while the versions are
-// checked: the store must not be behind the block file (LEDGER §15.3 a).
+// beginPrivate looks whether the private store has the block already. If the
+// block has no private data, all there is to do about it can be done while the
+// versions are checked, or has been done since Expect.
 func (c *commit) beginPrivate() error {
 	l := c.l
+	named := mentionsPrivateData(c.block)
 	if l.private.NextBlock() > c.number {
 		c.covered = true
+		if !named {
+			return nil
+		}
 		sets, err := l.private.Read(c.number, nil)
 		if err != nil {
 			return err
@@ -57,40 +68,39 @@ func (c *commit) beginPrivate() error {
 		}
 		l.prepared = false
 	}
-	if c.private.isEmpty() {
+	if !named && c.private.isEmpty() {
 		if err := l.points.Hit(PointBeforePrepare); err != nil {
 			return err
 		}
-		l.prepared = true
-		c.marker = make(chan error, 1)
-		go func() { c.marker <- l.private.Prepare(c.number, nil, nil, true) }()
+		l.herald.announce(c.number)
 	}
 	return nil
 }
 
-// awaitMarker waits for what beginPrivate started.
-func (c *commit) awaitMarker() error {
-	if c.marker == nil {
-		return nil
-	}
-	return <-c.marker
-}
-
-// preparePrivate makes the block's private data durable.
+// preparePrivate makes the private store know the block, which it must before
+// the block file does (LEDGER §15.3 a).
 func (c *commit) preparePrivate() error {
 	l := c.l
-	if c.covered || l.prepared {
+	if c.covered {
+		return nil
+	}
+	if err := l.herald.await(c.number); err != nil {
+		return err
+	}
+	if l.private.NextBlock() > c.number {
+		c.covered = true
 		return nil
 	}
 	if err := l.points.Hit(PointBeforePrepare); err != nil {
 		return err
 	}
 	l.prepared = true
-	return l.private.Prepare(c.number, c.private.Sets, c.private.Missing, true)
+	return l.private.Prepare(c.number, c.private.sets(), c.private.missing(), true)
 }
 
 func (c *commit) commitPrivate() error {
 	if c.covered {
+		c.l.private.Settle(c.number)
 		return nil
 	}
 	c.l.prepared = false
@@ -112,7 +122,7 @@ func (l *Ledger) PrivateDataOf(block uint64, filter CollectionFilter) (map[uint6
 // transaction. It lists nothing while the block store catches up (LEDGER
 // §17.4).
 func (l *Ledger) MissingPrivateData(blocks int) (map[uint64]map[uint64][]MissingCollection, error) {
-	if l.private.NextBlock() > l.blocks.Height() {
+	if l.private.Height() > l.blocks.Height() {
 		return nil, nil
 	}
 	return l.private.Missing(blocks)

@@ -44,6 +44,7 @@ func (p *Provider) newLedger(id string) (*Ledger, error) {
 	if err := l.levelPrivate(); err != nil {
 		return nil, err
 	}
+	l.herald = newHerald(l.private)
 	if err := l.recover(); err != nil {
 		return nil, err
 	}

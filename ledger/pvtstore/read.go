@@ -12,7 +12,7 @@ import (
 // Read returns the private data of a block that have not expired, by
 // transaction (LEDGER §8.4).
 func (s *Store) Read(block uint64, filter CollectionFilter) (Sets, error) {
-	last, ok := s.committed()
+	last, ok := s.last()
 	if !ok {
 		return nil, ErrEmpty
 	}
@@ -105,7 +105,7 @@ func (s *Store) expired(committing, last uint64, c collection) (bool, error) {
 // Missing lists the data that are missing though this peer is eligible, by block
 // and transaction, for the most recent blocks that have any (LEDGER §8.6).
 func (s *Store) Missing(blocks int) (map[uint64]map[uint64][]MissingCollection, error) {
-	last, ok := s.committed()
+	last, ok := s.last()
 	if !ok || blocks <= 0 {
 		return nil, nil
 	}

@@ -18,6 +18,7 @@ import (
 // Crash points.
 const (
 	PointAfterPrepare = "pvtstore/after-prepare"
+	PointAfterCover   = "pvtstore/after-cover"
 	PointAfterCommit  = "pvtstore/after-commit"
 	PointAfterOld     = "pvtstore/after-old"
 	PointAfterPurge   = "pvtstore/after-purge"
@@ -119,11 +120,15 @@ type Store struct {
 	db  *kv.Store
 	btl BlockToLive
 
+	// order serialises what moves next on disk: Prepare, Commit, Abandon, Skip,
+	// Cover. It is taken before mu, which is not held while the disk works.
+	order sync.Mutex
+	undo  [][]byte // the keys of the prepared batch; guarded by order
+
 	mu      sync.RWMutex // guards what follows
-	last    uint64
-	empty   bool     // nothing was ever committed
-	pending bool     // a batch is prepared
-	undo    [][]byte // the keys of that batch
+	next    uint64       // the first block not covered
+	height  uint64       // committed blocks; those from here to next have no data
+	pending bool         // a batch is prepared
 
 	// entries serialises those who change missing and expiry entries: purge,
 	// move, reconciliation.
@@ -140,23 +145,24 @@ func (p *Provider) Open(channel string, btl BlockToLive) (*Store, error) {
 	if err != nil {
 		return nil, err
 	}
-	if s.empty = raw == nil; !s.empty {
+	if raw != nil {
 		v, n := binary.Uvarint(raw)
 		if n <= 0 {
 			return nil, fmt.Errorf("last committed block: %w", errMalformed)
 		}
-		s.last = v
+		s.next = v + 1
+		s.height = s.next
 	}
 	if s.pending, err = s.db.Has([]byte{prefixPending}); err != nil {
 		return nil, err
 	}
 	if s.pending {
-		p.cfg.Log.Infof("Channel [%s]: completing the private data of block [%d]", channel, s.nextLocked())
+		p.cfg.Log.Infof("Channel [%s]: completing the private data of block [%d]", channel, s.next)
 		if err := s.finish(true); err != nil {
 			return nil, err
 		}
 	}
-	s.work.purge = !s.empty
+	s.work.purge = s.height > 0
 	s.work.move = true
 	p.mu.Lock()
 	p.stores = append(p.stores, s)
@@ -165,36 +171,91 @@ func (p *Provider) Open(channel string, btl BlockToLive) (*Store, error) {
 	return s, nil
 }
 
-func (s *Store) nextLocked() uint64 {
-	if s.empty {
-		return 0
-	}
-	return s.last + 1
-}
-
 // NextBlock is the first block that the store does not cover.
 func (s *Store) NextBlock() uint64 {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
-	return s.nextLocked()
+	return s.next
+}
+
+// Height is the number of blocks that are committed, as far as the store knows.
+// It is behind NextBlock while covered blocks are on their way.
+func (s *Store) Height() uint64 {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	return s.height
 }
 
 // Skip moves NextBlock without any data: for a store younger than the chain
 // (LEDGER §17.2). It must be empty.
 func (s *Store) Skip(next uint64) error {
+	s.order.Lock()
+	defer s.order.Unlock()
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if !s.empty || s.pending {
+	if s.next > 0 || s.pending {
 		return errors.New("the private data store is not empty")
 	}
 	if next == 0 {
 		return nil
 	}
-	if err := s.db.Put([]byte{prefixLast}, binary.AppendUvarint(nil, next-1), true); err != nil {
+	if err := s.writeLast(next-1, true); err != nil {
 		return err
 	}
-	s.last, s.empty = next-1, false
+	s.next, s.height = next, next
 	return nil
+}
+
+func (s *Store) writeLast(block uint64, sync bool) error {
+	return s.db.Put([]byte{prefixLast}, binary.AppendUvarint(nil, block), sync)
+}
+
+// Cover makes the store cover the blocks up to this one, durably and before any
+// of them is in the block file. The caller knows the blocks and that none of
+// them carries private data; Settle tells when one is committed. Many blocks
+// cost one sync of the disk.
+func (s *Store) Cover(block uint64) error {
+	s.order.Lock()
+	defer s.order.Unlock()
+	s.mu.RLock()
+	pending, next := s.pending, s.next
+	s.mu.RUnlock()
+	if pending {
+		return ErrPending
+	}
+	if block < next {
+		return nil
+	}
+	if err := s.writeLast(block, true); err != nil {
+		return fmt.Errorf("cover block [%d]: %w", block, err)
+	}
+	if err := s.p.cfg.Points.Hit(PointAfterCover); err != nil {
+		return err
+	}
+	s.mu.Lock()
+	s.next = block + 1
+	s.mu.Unlock()
+	return nil
+}
+
+// Settle tells that a covered block is committed.
+func (s *Store) Settle(block uint64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if block >= s.height && block < s.next {
+		s.committed(block)
+	}
+}
+
+// committed needs s.mu.
+func (s *Store) committed(block uint64) {
+	s.height = block + 1
+	if block%s.p.cfg.PurgeInterval == 0 {
+		s.work.purge = true
+	}
+	if s.work.purge || s.work.move {
+		s.p.signal()
+	}
 }
 
 // Prepare writes everything about the next block, and the marker that says so,
@@ -202,12 +263,15 @@ func (s *Store) Skip(next uint64) error {
 // block is in the block file (LEDGER §15.3 a). The data are those of all
 // transactions for which they were given, valid or not.
 func (s *Store) Prepare(block uint64, sets Sets, missing map[uint64][]MissingCollection, sync bool) error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.pending {
+	s.order.Lock()
+	defer s.order.Unlock()
+	s.mu.RLock()
+	pending, next := s.pending, s.next
+	s.mu.RUnlock()
+	if pending {
 		return ErrPending
 	}
-	if next := s.nextLocked(); block != next {
+	if block != next {
 		return fmt.Errorf("Expected block number=%d, received block number=%d", next, block) //nolint:staticcheck // the reference's text
 	}
 	e := newEntries(block, s.btl)
@@ -221,13 +285,17 @@ func (s *Store) Prepare(block uint64, sets Sets, missing map[uint64][]MissingCol
 		s.undo = nil
 		return fmt.Errorf("prepare private data of block [%d]: %w", block, err)
 	}
+	s.mu.Lock()
 	s.pending = true
+	s.mu.Unlock()
 	return s.p.cfg.Points.Hit(PointAfterPrepare)
 }
 
 // Commit removes the marker and moves NextBlock. It is not synced: it is in the
 // same journal as Prepare, and the marker says how to redo it.
 func (s *Store) Commit() error {
+	s.order.Lock()
+	defer s.order.Unlock()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if !s.pending {
@@ -236,31 +304,28 @@ func (s *Store) Commit() error {
 	if err := s.finish(false); err != nil {
 		return err
 	}
-	if s.last%s.p.cfg.PurgeInterval == 0 {
-		s.work.purge = true
-	}
-	if s.work.purge || s.work.move {
-		s.p.signal()
-	}
+	s.committed(s.height - 1)
 	return s.p.cfg.Points.Hit(PointAfterCommit)
 }
 
-// finish needs s.mu, or a store nobody knows yet.
+// finish needs s.order and s.mu, or a store nobody knows yet.
 func (s *Store) finish(sync bool) error {
-	next := s.nextLocked()
 	b := s.db.NewBatch()
 	b.Delete([]byte{prefixPending})
-	b.Put([]byte{prefixLast}, binary.AppendUvarint(nil, next))
+	b.Put([]byte{prefixLast}, binary.AppendUvarint(nil, s.next))
 	if err := s.db.Write(b, sync); err != nil {
-		return fmt.Errorf("commit private data of block [%d]: %w", next, err)
+		return fmt.Errorf("commit private data of block [%d]: %w", s.next, err)
 	}
-	s.last, s.empty, s.pending, s.undo = next, false, false, nil
+	s.next++
+	s.height, s.pending, s.undo = s.next, false, nil
 	return nil
 }
 
 // Abandon takes back what Prepare wrote, for a block that is not to be committed
 // after all.
 func (s *Store) Abandon() error {
+	s.order.Lock()
+	defer s.order.Unlock()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if !s.pending {
@@ -278,9 +343,8 @@ func (s *Store) Abandon() error {
 	return nil
 }
 
-// committed is the last block, ok is false if there is none.
-func (s *Store) committed() (last uint64, ok bool) {
-	s.mu.RLock()
-	defer s.mu.RUnlock()
-	return s.last, !s.empty
+// last is the last committed block, ok is false if there is none.
+func (s *Store) last() (block uint64, ok bool) {
+	h := s.Height()
+	return h - 1, h > 0
 }

@@ -45,11 +45,11 @@ func (p *Provider) Run(ctx context.Context) error {
 // eligible for (LEDGER §8.7).
 func (s *Store) Work(ctx context.Context) error {
 	s.mu.Lock()
-	if s.empty {
+	if s.height == 0 {
 		s.mu.Unlock()
 		return nil
 	}
-	work, last := s.work, s.last
+	work, last := s.work, s.height-1
 	s.work.purge, s.work.move = false, false
 	s.mu.Unlock()
 	var purgeErr, moveErr error
@@ -133,7 +133,7 @@ func (s *Store) BecameEligible(block uint64, colls map[string][]string) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.work.move = true
-	if !s.empty && s.last >= block { // a replay; else Commit gives the signal
+	if s.height > block { // a replay; else Commit gives the signal
 		s.p.signal()
 	}
 	return nil

@@ -92,7 +92,7 @@ func newChannel(r *Registry, l *ledger.Ledger, bundle *chanconfig.Bundle, config
 	}
 	c.pipeline = &pipeline{
 		inbox: c.inbox, validator: v, ledger: ledgerCommitter{l}, config: c,
-		committed: c.publish, flight: newFlight(l.Height(), limit),
+		expect: l.Expect, committed: c.publish, flight: newFlight(l.Height(), limit),
 		metrics: r.metrics.of(c.id), log: r.cfg.Log.Named("gossip.state"),
 	}
 	c.pipeline.metrics.height.Set(float64(l.Height()))

@@ -56,6 +56,7 @@ type pipeline struct {
 	validator *validation.Validator
 	ledger    committer
 	config    configuration
+	expect    func(b *protoutil.Block) // before judging, in order; may be nil
 	committed func(b *protoutil.Block) // after commit and apply
 	flight    *flight
 	metrics   *channelMetrics
@@ -114,6 +115,9 @@ func (p *pipeline) prepare(ctx context.Context, out chan<- *scanned) error {
 		scan, err := p.validator.Scan(ctx, b)
 		if err != nil {
 			return err
+		}
+		if p.expect != nil {
+			p.expect(b)
 		}
 		p.flight.add(scan, a.size)
 		if scan.IsConfig() {

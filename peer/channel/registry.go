@@ -112,7 +112,8 @@ func (r *Registry) identities(id string) (msp.Deserializer, bool) {
 
 // OpenAll opens the channels of all ledgers there are (ENDORSE-VALIDATE §11.3).
 // A channel that cannot be opened is logged and left out; the error is that a
-// channel needs capabilities this program does not have.
+// channel needs capabilities this program does not have, or that committed
+// blocks are damaged (LEDGER §2.3).
 func (r *Registry) OpenAll() error {
 	ids, err := r.cfg.Ledgers.List()
 	if err != nil {
@@ -121,6 +122,9 @@ func (r *Registry) OpenAll() error {
 	for _, id := range ids {
 		r.log.Infof("Loading chain %s", id)
 		l, err := r.cfg.Ledgers.Open(id)
+		if ledger.IsFatal(err) {
+			return fmt.Errorf("open ledger [%s]: %w", id, err)
+		}
 		if err != nil {
 			r.log.Errorf("Failed to load ledger %s(%v)", id, err)
 			continue
