@@ -12,7 +12,7 @@ while IFS=: read -r file target; do
 	package=./$(dirname "$file")
 	count=$((count + 1))
 	printf '%s %s\n' "$package" "$target"
-	go test -run '^$' -fuzz "^$target\$" -fuzztime "$duration" -fuzzminimizetime 5x "$package"
+	go test -run '^$' -fuzz "^$target\$" -fuzztime "$duration" -fuzzminimizetime 5x "$package" </dev/null
 done < <(git ls-files --cached --others --exclude-standard '*_test.go' |
 	xargs grep -o '^func Fuzz[A-Za-z0-9_]*' | sed 's/func //' | sort)
 

@@ -9,7 +9,6 @@ import (
 	"time"
 
 	"github.com/hyperledger/fabric-protos-go-apiv2/common"
-	"github.com/hyperledger/fabric-protos-go-apiv2/orderer"
 	"github.com/hyperledger/fabric-protos-go-apiv2/peer"
 
 	"github.com/heddle-ledger/heddle/internal/protoutil"
@@ -40,7 +39,7 @@ func (r *running) crashes(t *testing.T) {
 	r.orderer = r.startOrderer()
 	l.reach(t, 100+l.count())
 	late := l.stop()
-	last, err := c.invoke(ctx, "mychannel", "asset", "create", "last", "x", "1")
+	last, err := c.invoke(ctx, "create", "last", "x", "1")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -60,7 +59,7 @@ func (r *running) compareChains(ctx context.Context, t *testing.T, c *client, to
 	eventually(t, "equal heights", func() bool {
 		for i := range chains {
 			var err error
-			if chains[i], err = c.blocks(ctx, i, "mychannel"); err != nil {
+			if chains[i], err = c.Blocks(ctx, i, "mychannel"); err != nil {
 				return false
 			}
 		}
@@ -134,7 +133,7 @@ func startLoad(ctx context.Context, c *client, prefix string, clients int) *load
 			for k := 0; ctx.Err() == nil; k++ {
 				// A transaction in flight when the load stops is let through.
 				one, done := context.WithTimeout(context.WithoutCancel(ctx), 10*time.Second)
-				id, err := c.invoke(one, "mychannel", "asset", "create", fmt.Sprintf("%s-%d-%d", prefix, i, k), "x", "1")
+				id, err := c.invoke(one, "create", fmt.Sprintf("%s-%d-%d", prefix, i, k), "x", "1")
 				done()
 				l.add(id, err)
 			}
@@ -186,28 +185,19 @@ type eventLog struct {
 	codes map[string]peer.TxValidationCode
 }
 
-// watch follows the filtered blocks of a peer until ctx ends or the peer dies.
+// watch follows the events of a peer until ctx ends or the peer dies.
 func watch(ctx context.Context, t *testing.T, c *client, i int) *eventLog {
 	t.Helper()
-	stream, err := peer.NewDeliverClient(c.peers[i]).DeliverFiltered(ctx)
+	events, err := c.Events(ctx, i, "mychannel", 0)
 	if err != nil {
-		t.Fatal(err)
-	}
-	if err := stream.Send(c.seek("mychannel", &orderer.SeekInfo{Start: from(0), Stop: from(1<<63 - 1)})); err != nil {
 		t.Fatal(err)
 	}
 	l := &eventLog{codes: map[string]peer.TxValidationCode{}}
 	go func() {
-		for {
-			r, err := stream.Recv()
-			if err != nil {
-				return
-			}
+		for e := range events {
 			l.mu.Lock()
-			for _, tx := range r.GetFilteredBlock().GetFilteredTransactions() {
-				if _, again := l.codes[tx.Txid]; tx.Txid != "" && !again { // config transactions have no id
-					l.codes[tx.Txid] = tx.TxValidationCode
-				}
+			if _, again := l.codes[e.TxID]; e.TxID != "" && !again { // config transactions have no id
+				l.codes[e.TxID] = e.Code
 			}
 			l.mu.Unlock()
 		}

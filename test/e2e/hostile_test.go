@@ -28,6 +28,7 @@ import (
 
 	"github.com/heddle-ledger/heddle/internal/chanconfig"
 	"github.com/heddle-ledger/heddle/internal/protoutil"
+	"github.com/heddle-ledger/heddle/internal/testnet"
 	"github.com/heddle-ledger/heddle/internal/testpki"
 	"github.com/heddle-ledger/heddle/internal/txbuild"
 	"github.com/heddle-ledger/heddle/protos/admin"
@@ -145,10 +146,10 @@ func context10(t *testing.T) context.Context {
 var garbage = []byte("garbage \xff\x00")
 
 func (h *hostile) endorser(t *testing.T) {
-	ctx, e := context10(t), peer.NewEndorserClient(h.c.peers[0])
+	ctx, e := context10(t), peer.NewEndorserClient(h.c.Peers[0])
 	raw := func(name string, proposal []byte, code codes.Code, text string) {
 		t.Helper()
-		sig, err := h.c.signer.Sign(proposal)
+		sig, err := h.c.Signer.Sign(proposal)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -165,23 +166,23 @@ func (h *hostile) endorser(t *testing.T) {
 
 	one := func(name string, c *client, channel, text string) {
 		t.Helper()
-		_, err := c.endorse(ctx, c.proposal(channel, "asset", "list"), 0)
+		_, err := c.Endorse(ctx, c.proposal(channel, "asset", "list"), 0)
 		expect(t, name, err, codes.Unknown, text)
 	}
 	one("unknown channel", h.c, "nosuch", "access denied: channel [nosuch] creator org [Org1MSP]")
 	one("unknown MSP", h.c.as(h.stranger), "mychannel", "access denied: channel [mychannel] creator org [FooMSP]")
-	one("bad signature", h.c.as(forger{h.c.signer}), "mychannel", "access denied: channel [mychannel] creator org [Org1MSP]")
+	one("bad signature", h.c.as(forger{h.c.Signer}), "mychannel", "access denied: channel [mychannel] creator org [Org1MSP]")
 	one("expired", h.c.as(h.expired), "mychannel", "identity expired")
 
 	p := h.c.proposal("mychannel", "asset", "list")
 	p.Payload = garbage
-	rs, err := h.c.endorse(ctx, p, 0)
+	rs, err := h.c.Endorse(ctx, p, 0)
 	if err != nil || rs[0].Response.Status != 500 || !strings.HasPrefix(rs[0].Response.Message, "error unmarshaling ChaincodeProposalPayload: ") {
 		t.Errorf("payload: %v, %v", rs, err)
 	}
 	p = h.c.proposal("mychannel", "asset", "list")
 	p.Payload = nil // no specification
-	if rs, err := h.c.endorse(ctx, p, 0); err != nil || rs[0].Response.Status != 500 {
+	if rs, err := h.c.Endorse(ctx, p, 0); err != nil || rs[0].Response.Status != 500 {
 		t.Errorf("no payload: %v, %v", rs, err)
 	}
 	raw("too large", make([]byte, 101<<20), codes.ResourceExhausted, "grpc: received message larger than max")
@@ -198,7 +199,7 @@ func (h *hostile) mutations(ctx context.Context, t *testing.T, e peer.EndorserCl
 		for range 1 + rnd.IntN(4) {
 			good[rnd.IntN(len(good))] ^= byte(1 + rnd.IntN(255))
 		}
-		sig, err := h.c.signer.Sign(good)
+		sig, err := h.c.Signer.Sign(good)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -224,9 +225,9 @@ func (h *hostile) normal(t *testing.T, s txbuild.Signer, channel string, size in
 func (h *hostile) broadcast(t *testing.T) {
 	ctx := context10(t)
 	denied := "implicit policy evaluation failed - 0 sub-policies were satisfied, but this policy requires 1 of the 'Writers' sub-policies to be satisfied: permission denied"
-	large := h.normal(t, h.c.signer, "mychannel", 1<<20)
+	large := h.normal(t, h.c.Signer, "mychannel", 1<<20)
 	signed := func(typ common.HeaderType, channel string, data []byte) *common.Envelope {
-		env, err := txbuild.SignedEnvelope(txbuild.EnvelopeSpec{Type: int32(typ), ChannelID: channel, Data: data}, h.c.signer)
+		env, err := txbuild.SignedEnvelope(txbuild.EnvelopeSpec{Type: int32(typ), ChannelID: channel, Data: data}, h.c.Signer)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -240,18 +241,18 @@ func (h *hostile) broadcast(t *testing.T) {
 	}{
 		{"empty", &common.Envelope{}, common.Status_BAD_REQUEST, "could not determine channel ID: header not set"},
 		{"payload", &common.Envelope{Payload: garbage}, common.Status_BAD_REQUEST, "could not determine channel ID: error unmarshaling Payload: "},
-		{"unknown channel", h.normal(t, h.c.signer, "nosuch", 1), common.Status_NOT_FOUND, "channel does not exist"},
+		{"unknown channel", h.normal(t, h.c.Signer, "nosuch", 1), common.Status_NOT_FOUND, "channel does not exist"},
 		{"unknown MSP", h.normal(t, h.stranger, "mychannel", 1), common.Status_FORBIDDEN, denied},
-		{"bad signature", h.normal(t, forger{h.c.signer}, "mychannel", 1), common.Status_FORBIDDEN, denied},
+		{"bad signature", h.normal(t, forger{h.c.Signer}, "mychannel", 1), common.Status_FORBIDDEN, denied},
 		{"expired", h.normal(t, h.expired, "mychannel", 1), common.Status_BAD_REQUEST, "identity expired"},
-		{"system channel", h.normal(t, h.c.signer, "sys", 1), common.Status_FORBIDDEN, denied},
+		{"system channel", h.normal(t, h.c.Signer, "sys", 1), common.Status_FORBIDDEN, denied},
 		{"too large", large, common.Status_BAD_REQUEST, fmt.Sprintf("message payload is %d bytes and exceeds maximum allowed 1048576 bytes", len(large.Payload)+len(large.Signature))},
 		{"configuration", signed(common.HeaderType_CONFIG, "mychannel", garbage), common.Status_BAD_REQUEST, "message is of type that cannot be processed directly"},
 		{"garbage update", signed(common.HeaderType_CONFIG_UPDATE, "mychannel", garbage), common.Status_BAD_REQUEST, "error applying config update to existing channel 'mychannel': "},
 		{"garbage creation", signed(common.HeaderType_CONFIG_UPDATE, "other", garbage), common.Status_BAD_REQUEST, "Failing initial channel config creation because of config update envelope unmarshaling error: "},
 		{"too few signatures", h.update(ctx, t), common.Status_BAD_REQUEST, "error applying config update to existing channel 'mychannel': error authorizing update: error validating DeltaSet: policy for [Value]  /Channel/Orderer/BatchSize not satisfied: implicit policy evaluation failed - 0 sub-policies were satisfied, but this policy requires 1 of the 'Admins' sub-policies to be satisfied"},
 	} {
-		got, err := h.c.broadcast(ctx, tc.env)
+		got, err := h.c.Broadcast(ctx, tc.env)
 		if err != nil || got.Status != tc.status || !strings.HasPrefix(got.Info, tc.info) {
 			t.Errorf("%s: %v, %v, want %s %s", tc.name, got, err, tc.status, tc.info)
 		}
@@ -261,7 +262,7 @@ func (h *hostile) broadcast(t *testing.T) {
 // update changes the block size with the signature of one organisation's admin.
 func (h *hostile) update(ctx context.Context, t *testing.T) *common.Envelope {
 	t.Helper()
-	blocks, err := h.c.blocks(ctx, 0, "mychannel")
+	blocks, err := h.c.Blocks(ctx, 0, "mychannel")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -323,21 +324,21 @@ func ask[M any, A statusAnswer](stream grpc.BidiStreamingClient[common.Envelope,
 func (h *hostile) deliver(t *testing.T) {
 	calls := map[string]deliverCall{
 		"orderer": func(ctx context.Context, env *common.Envelope) (common.Status, error) {
-			s, err := orderer.NewAtomicBroadcastClient(h.c.orderer).Deliver(ctx)
+			s, err := orderer.NewAtomicBroadcastClient(h.c.Orderer).Deliver(ctx)
 			if err != nil {
 				return 0, err
 			}
 			return ask(s, env, func(m *orderer.DeliverResponse) *orderer.DeliverResponse { return m })
 		},
 		"peer": func(ctx context.Context, env *common.Envelope) (common.Status, error) {
-			s, err := peer.NewDeliverClient(h.c.peers[0]).Deliver(ctx)
+			s, err := peer.NewDeliverClient(h.c.Peers[0]).Deliver(ctx)
 			if err != nil {
 				return 0, err
 			}
 			return ask(s, env, func(m *peer.DeliverResponse) *peer.DeliverResponse { return m })
 		},
 		"filtered": func(ctx context.Context, env *common.Envelope) (common.Status, error) {
-			s, err := peer.NewDeliverClient(h.c.peers[0]).DeliverFiltered(ctx)
+			s, err := peer.NewDeliverClient(h.c.Peers[0]).DeliverFiltered(ctx)
 			if err != nil {
 				return 0, err
 			}
@@ -350,7 +351,7 @@ func (h *hostile) deliver(t *testing.T) {
 }
 
 func (h *hostile) deliverCases(t *testing.T, call deliverCall) {
-	first := protoutil.Marshal(&orderer.SeekInfo{Start: from(0), Stop: from(0)})
+	first := protoutil.Marshal(&orderer.SeekInfo{Start: testnet.From(0), Stop: testnet.From(0)})
 	request := func(s txbuild.Signer, channel string, data []byte, at time.Time) *common.Envelope {
 		env, err := txbuild.SignedEnvelope(txbuild.EnvelopeSpec{
 			Type: int32(common.HeaderType_DELIVER_SEEK_INFO), ChannelID: channel, Data: data, Timestamp: at,
@@ -360,7 +361,7 @@ func (h *hostile) deliverCases(t *testing.T, call deliverCall) {
 		}
 		return env
 	}
-	me, now := h.c.signer, time.Now()
+	me, now := h.c.Signer, time.Now()
 	for _, tc := range []struct {
 		name string
 		env  *common.Envelope
@@ -370,8 +371,8 @@ func (h *hostile) deliverCases(t *testing.T, call deliverCall) {
 		{"empty", &common.Envelope{}, common.Status_BAD_REQUEST},
 		{"payload", &common.Envelope{Payload: garbage}, common.Status_BAD_REQUEST},
 		{"seek info", request(me, "mychannel", garbage, now), common.Status_BAD_REQUEST},
-		{"start after stop", request(me, "mychannel", protoutil.Marshal(&orderer.SeekInfo{Start: from(2), Stop: from(1)}), now), common.Status_BAD_REQUEST},
-		{"no start", request(me, "mychannel", protoutil.Marshal(&orderer.SeekInfo{Stop: from(1)}), now), common.Status_BAD_REQUEST},
+		{"start after stop", request(me, "mychannel", protoutil.Marshal(&orderer.SeekInfo{Start: testnet.From(2), Stop: testnet.From(1)}), now), common.Status_BAD_REQUEST},
+		{"no start", request(me, "mychannel", protoutil.Marshal(&orderer.SeekInfo{Stop: testnet.From(1)}), now), common.Status_BAD_REQUEST},
 		{"old", request(me, "mychannel", first, now.Add(-16*time.Minute)), common.Status_BAD_REQUEST},
 		{"early", request(me, "mychannel", first, now.Add(16*time.Minute)), common.Status_BAD_REQUEST},
 		{"unknown channel", request(me, "nosuch", first, now), common.Status_NOT_FOUND},
@@ -387,7 +388,7 @@ func (h *hostile) deliverCases(t *testing.T, call deliverCall) {
 }
 
 func (h *hostile) admin(t *testing.T) {
-	a := admin.NewAdminClient(h.c.peers[0])
+	a := admin.NewAdminClient(h.c.Peers[0])
 	call := func(name string, env *common.Envelope, code codes.Code, text string) {
 		t.Helper()
 		_, err := a.GetStatus(context10(t), env)
@@ -409,7 +410,7 @@ func (h *hostile) admin(t *testing.T) {
 	call("payload", &common.Envelope{Payload: garbage}, codes.Unknown, "bad request: ")
 	call("type", request(boss, 3, time.Time{}), codes.Unknown, "bad request: ")
 	call("old", request(boss, operation, time.Now().Add(-16*time.Minute)), codes.Unknown, "access denied")
-	call("no admin", request(h.c.signer, operation, time.Time{}), codes.Unknown, "access denied")
+	call("no admin", request(h.c.Signer, operation, time.Time{}), codes.Unknown, "access denied")
 	call("unknown MSP", request(h.stranger, operation, time.Time{}), codes.Unknown, "access denied")
 	call("bad signature", request(forger{boss}, operation, time.Time{}), codes.Unknown, "access denied")
 }
@@ -429,16 +430,16 @@ func (h *hostile) chaincode(t *testing.T) {
 func (h *hostile) replay(t *testing.T) {
 	ctx := context10(t)
 	p := h.c.proposal("mychannel", "asset", "create", "once", "x", "1")
-	rs, err := h.c.endorse(ctx, p, 0, 1)
+	rs, err := h.c.Endorse(ctx, p, 0, 1)
 	if err != nil {
 		t.Fatal(err)
 	}
-	env, err := txbuild.Transaction(p.Proposal, h.c.signer, rs...)
+	env, err := txbuild.Transaction(p.Proposal, h.c.Signer, rs...)
 	if err != nil {
 		t.Fatal(err)
 	}
 	for range 2 {
-		if r, err := h.c.broadcast(ctx, env); err != nil || r.Status != common.Status_SUCCESS {
+		if r, err := h.c.Broadcast(ctx, env); err != nil || r.Status != common.Status_SUCCESS {
 			t.Fatalf("%v, %v", r, err)
 		}
 	}
@@ -446,13 +447,13 @@ func (h *hostile) replay(t *testing.T) {
 		codes, err := h.codes(ctx, p.TxID)
 		return err == nil && len(codes) == 2 && codes[0] == peer.TxValidationCode_VALID && codes[1] == peer.TxValidationCode_DUPLICATE_TXID
 	})
-	_, err = h.c.endorse(ctx, p, 0)
-	expect(t, "duplicate", err, codes.Unknown, fmt.Sprintf("duplicate transaction found [%s]. Creator [%x]", p.TxID, h.c.signer.Serialize()))
+	_, err = h.c.Endorse(ctx, p, 0)
+	expect(t, "duplicate", err, codes.Unknown, fmt.Sprintf("duplicate transaction found [%s]. Creator [%x]", p.TxID, h.c.Signer.Serialize()))
 }
 
 // codes are the verdicts on all appearances of a transaction.
 func (h *hostile) codes(ctx context.Context, txID string) ([]peer.TxValidationCode, error) {
-	blocks, err := h.c.blocks(ctx, 0, "mychannel")
+	blocks, err := h.c.Blocks(ctx, 0, "mychannel")
 	if err != nil {
 		return nil, err
 	}
