@@ -46,6 +46,7 @@ type Peer struct {
 	AdminListenAddress     string
 	Handlers               Handlers
 	ValidatorPoolSize      int
+	GoMaxProcs             int // below 1: left to the Go runtime
 }
 
 // PeerTLS is the section peer.tls; all values are file names.
@@ -66,8 +67,10 @@ type Delivery struct {
 	ConnTimeout                 time.Duration
 	ReConnectBackoffThreshold   time.Duration
 	AddressOverrides            []AddressOverride
-	KeepAliveInterval           time.Duration
-	KeepAliveTimeout            time.Duration
+	// StaticRoots: the roots of peer.tls are trusted at orderers as well.
+	StaticRoots       bool
+	KeepAliveInterval time.Duration
+	KeepAliveTimeout  time.Duration
 	// StaticLeader is peer.gossip.orgLeader: the peer never stops asking the
 	// ordering service.
 	StaticLeader bool
@@ -110,6 +113,7 @@ type Chaincode struct {
 	Mode           string
 	KeepAlive      time.Duration // between KEEPALIVE messages, 0 is off
 	System         map[string]bool
+	SystemPlugins  []string // names of the enabled ones
 	LogLevel       string
 	ShimLogLevel   string
 	LogFormat      string
@@ -190,6 +194,7 @@ func loadPeer(f *File) (Peer, error) {
 		},
 		AdminListenAddress: f.String("peer.adminService.listenAddress"),
 		ValidatorPoolSize:  f.Int("peer.validatorPoolSize"),
+		GoMaxProcs:         f.Int("peer.gomaxprocs"),
 	}
 	if p.ValidatorPoolSize <= 0 {
 		p.ValidatorPoolSize = runtime.NumCPU()
@@ -265,6 +270,7 @@ func loadDelivery(f *File) (Delivery, error) {
 		KeepAliveInterval:           f.Duration("peer.keepalive.deliveryClient.interval"),
 		KeepAliveTimeout:            f.Duration("peer.keepalive.deliveryClient.timeout"),
 		StaticLeader:                f.Bool("peer.gossip.orgLeader"),
+		StaticRoots:                 f.Bool(section + "staticRootsEnabled"),
 	}
 	if err := f.v.UnmarshalKey(section+"addressOverrides", &d.AddressOverrides); err != nil {
 		return d, fmt.Errorf("%saddressOverrides: %w", section, err)
@@ -292,7 +298,27 @@ func loadChaincode(f *File) Chaincode {
 	for name, v := range f.v.GetStringMapString("chaincode.system") {
 		c.System[name] = v == "enable" || v == "true" || v == "yes"
 	}
+	c.SystemPlugins = loadSystemPlugins(f)
 	return c
+}
+
+// loadSystemPlugins names the enabled entries of chaincode.systemPlugins. One
+// that is not understood counts: it must not be overlooked.
+func loadSystemPlugins(f *File) []string {
+	var list []struct {
+		Enabled    bool `mapstructure:"enabled"`
+		Name, Path string
+	}
+	if err := f.v.UnmarshalKey("chaincode.systemPlugins", &list); err != nil {
+		return []string{err.Error()}
+	}
+	var names []string
+	for _, p := range list {
+		if p.Enabled {
+			names = append(names, p.Name)
+		}
+	}
+	return names
 }
 
 func loadLedger(f *File) Ledger {

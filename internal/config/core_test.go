@@ -111,6 +111,33 @@ func TestEnvironmentOverrides(t *testing.T) {
 	}
 }
 
+func TestRareKeysAreRead(t *testing.T) {
+	dir := t.TempDir()
+	const content = `
+peer:
+  gomaxprocs: 3
+  deliveryclient: {staticRootsEnabled: true}
+chaincode:
+  systemPlugins:
+    - {enabled: true, name: mine, path: /opt/lib/mine.so}
+    - {enabled: false, name: other}
+`
+	if err := os.WriteFile(filepath.Join(dir, "core.yaml"), []byte(content), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	t.Setenv("FABRIC_CFG_PATH", dir)
+	c, err := LoadCore()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if c.Peer.GoMaxProcs != 3 || !c.Peer.Delivery.StaticRoots {
+		t.Errorf("got %d, %v", c.Peer.GoMaxProcs, c.Peer.Delivery.StaticRoots)
+	}
+	if d := cmp.Diff([]string{"mine"}, c.Chaincode.SystemPlugins); d != "" {
+		t.Error(d)
+	}
+}
+
 func TestLoadCoreFailures(t *testing.T) {
 	cases := []struct{ name, content, want string }{
 		{"missing", "", "Could not find config file. Please make sure that FABRIC_CFG_PATH is set to a path which contains core.yaml"},

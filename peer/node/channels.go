@@ -18,7 +18,7 @@ import (
 // retired one (ENDORSE-VALIDATE §2.7).
 func isSystemName(name string) bool {
 	switch name {
-	case "lscc", "cscc", "qscc", "escc", "vscc":
+	case "lscc", "cscc", "qscc", newLifecycle, "escc", "vscc":
 		return true
 	}
 	return false

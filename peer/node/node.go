@@ -48,8 +48,10 @@ type Node struct {
 	address string
 	log     *flog.Logger
 	parts   *parts
-	rebuild *rebuild    // nil unless ledgers were taken back
-	closers run.Closers // what New opened
+	// deployed are the system chaincodes that are enabled.
+	deployed []string
+	rebuild  *rebuild    // nil unless ledgers were taken back
+	closers  run.Closers // what New opened
 
 	listen func(address string) (net.Listener, error)
 	dial   func(ctx context.Context, address string) (net.Conn, error) // nil: TCP
@@ -86,7 +88,7 @@ func (n *Node) run(ctx context.Context) error {
 	below.Go(func() error { return p.certificates.Run(outerCtx) })
 	below.Go(func() error { return p.support.Run(outerCtx) })
 	below.Go(func() error { return p.chaincodeServer.Serve(outerCtx, 0) })
-	below.Go(func() error { return p.channels.Run(outerCtx) })
+	below.Go(func() error { return panicking(p.channels.Run(outerCtx)) })
 	below.Go(func() error { return n.followClientRoots(outerCtx) })
 	below.Go(func() error { return n.awaitRebuild(outerCtx) })
 
@@ -109,6 +111,15 @@ func (n *Node) run(ctx context.Context) error {
 	err := inner.Wait()
 	stopOuter()
 	return errors.Join(err, below.Wait())
+}
+
+// panicking marks an error at which the reference panics (ENDORSE-VALIDATE §5
+// item 2).
+func panicking(err error) error {
+	if err == nil {
+		return nil
+	}
+	return run.Failed(run.Panic, "%w", err)
 }
 
 // announce writes the line that scripts wait for.

@@ -7,6 +7,7 @@ import (
 
 	"github.com/heddle-ledger/heddle/internal/blockpull"
 	"github.com/heddle-ledger/heddle/internal/config"
+	"github.com/heddle-ledger/heddle/internal/flog"
 	"github.com/heddle-ledger/heddle/internal/run"
 )
 
@@ -86,19 +87,21 @@ func (t *tlsFiles) loadClientPair(c config.PeerTLS) error {
 	return nil
 }
 
-// readOverrides reads the certificate files of address overrides.
-func readOverrides(list []config.AddressOverride) ([]blockpull.Override, error) {
+// readOverrides reads the certificate files of address overrides. An override
+// whose file cannot be read is left out (GOSSIP-DISCOVERY §20).
+func readOverrides(list []config.AddressOverride, log *flog.Logger) []blockpull.Override {
 	var out []blockpull.Override
 	for _, o := range list {
 		b := blockpull.Override{From: o.From, To: o.To}
 		if o.CACertsFile != "" {
 			text, err := os.ReadFile(o.CACertsFile)
 			if err != nil {
-				return nil, run.Failed(run.Fatal, "peer.deliveryclient.addressOverrides for %s: %w", o.From, err)
+				log.Warningf("peer.deliveryclient.addressOverrides: the override of %s is left out: %s", o.From, err)
+				continue
 			}
 			b.Roots = append(b.Roots, text)
 		}
 		out = append(out, b)
 	}
-	return out, nil
+	return out
 }

@@ -98,6 +98,9 @@ func (n *Node) openOperations() error {
 }
 
 func (n *Node) openLedgers() error {
+	if err := n.refuseUnsupported(); err != nil {
+		return err
+	}
 	dir := filepath.Join(n.cfg.Core.Peer.FileSystemPath, "ledgersData")
 	first := filepath.Join(dir, "ledgerProvider") // the first store of the reference: its name is in the text
 	if err := os.MkdirAll(first, 0o755); err != nil {
@@ -195,10 +198,6 @@ func (n *Node) makeChannels() error {
 
 func (n *Node) pullConfig() (*blockpull.Config, error) {
 	d, t := n.cfg.Core.Peer.Delivery, n.parts.tls
-	overrides, err := readOverrides(d.AddressOverrides)
-	if err != nil {
-		return nil, err
-	}
 	client := rpc.ClientConfig{
 		TLS: n.cfg.Core.Peer.TLS.Enabled, Certificate: t.clientCert, Key: t.clientKey,
 		KeepAlive: rpc.ClientKeepAlive{Interval: d.KeepAliveInterval, Timeout: d.KeepAliveTimeout},
@@ -208,8 +207,12 @@ func (n *Node) pullConfig() (*blockpull.Config, error) {
 	if err != nil {
 		return nil, run.Failed(run.Fatal, "Failed to set TLS client certificate: %w", err)
 	}
+	var static [][]byte
+	if d.StaticRoots {
+		static = t.serverRoots
+	}
 	return &blockpull.Config{
-		Overrides: overrides, StaticRoots: t.serverRoots, Signer: n.cfg.Local.SigningIdentity(), TLSCertHash: hash,
+		Overrides: readOverrides(d.AddressOverrides, n.log), StaticRoots: static, Signer: n.cfg.Local.SigningIdentity(), TLSCertHash: hash,
 		Dial:         blockpull.Dialer(client),
 		StaticLeader: d.StaticLeader, ConnTimeout: d.ConnTimeout,
 		ReconnectMax: d.ReConnectBackoffThreshold, ReconnectTotal: d.ReconnectTotalTimeThreshold,
@@ -222,7 +225,8 @@ func (n *Node) makeAccess() error {
 		Channels: n.parts.channels.Bundle, Local: n.cfg.Local, LocalMSPID: n.cfg.Core.Peer.LocalMSPID,
 	})
 	store, err := packaging.OpenStore(packaging.StoreConfig{
-		Dir: filepath.Join(n.cfg.Core.Peer.FileSystemPath, "chaincodes"), Log: n.cfg.Logging.Root(),
+		Dir: filepath.Join(n.cfg.Core.Peer.FileSystemPath, "chaincodes"), NewHash: packageHash(n.cfg.Core.Peer.BCCSP),
+		Log: n.cfg.Logging.Root(),
 	})
 	if err != nil {
 		return run.Failed(run.Panic, "%w", err)
@@ -240,13 +244,14 @@ func (n *Node) systemChaincodes() map[string]support.System {
 		Channels: channels.Bundle, Access: access, Packages: p.packages, Query: n.queryState,
 		IsSystem: isSystemName, Log: n.cfg.Logging.Root(),
 	})
-	config := cscc.New(cscc.Config{Channels: channels, ConfigBlock: n.configBlock, Access: access})
+	config := cscc.New(cscc.Config{Channels: joining{channels, n}, ConfigBlock: n.configBlock, Access: access})
 	query := qscc.New(qscc.Config{Ledger: n.queryLedger, Access: access})
 	table := map[string]support.System{
-		"lscc": {Run: p.lscc.Invoke, External: true, CC2CC: true},
-		"qscc": {Run: query.Invoke, External: true, CC2CC: true},
-		"cscc": {Run: config.Invoke, External: true},
-		"escc": {}, "vscc": {},
+		"lscc":       {Run: p.lscc.Invoke, External: true, CC2CC: true},
+		"qscc":       {Run: query.Invoke, External: true, CC2CC: true},
+		"cscc":       {Run: config.Invoke, External: true},
+		newLifecycle: {External: true, CC2CC: true},
+		"escc":       {}, "vscc": {},
 	}
 	for name, s := range table {
 		if !n.cfg.Core.Chaincode.System[name] {
@@ -254,6 +259,7 @@ func (n *Node) systemChaincodes() map[string]support.System {
 			table[name] = s
 		}
 	}
+	n.reportRegistered(table)
 	return table
 }
 
@@ -292,12 +298,10 @@ func (n *Node) chaincodeListener() (string, net.Listener, error) {
 	endpoint, err := support.Endpoint(support.EndpointConfig{
 		PeerHost: host, ListenAddress: c.ChaincodeListenAddress, ChaincodeAddress: c.ChaincodeAddress,
 	})
-	listen := c.ChaincodeListenAddress
-	if listen == "" {
-		listen = net.JoinHostPort(host, support.DefaultPort)
-	}
-	if err != nil && n.cfg.DevMode {
-		endpoint, err = net.JoinHostPort("0.0.0.0", support.DefaultPort), nil
+	if err != nil && n.devMode() {
+		endpoint = net.JoinHostPort("0.0.0.0", support.DefaultPort)
+		n.log.Warningf("use %s as chaincode endpoint because of error in computeChaincodeEndpoint: %s", endpoint, err)
+		err = nil
 	}
 	if err != nil {
 		if c.ChaincodeAddress != "" {
@@ -305,6 +309,11 @@ func (n *Node) chaincodeListener() (string, net.Listener, error) {
 		}
 		n.log.Errorf("Error computing chaincode endpoint: %s", err)
 		return "", nil, err
+	}
+	listen := c.ChaincodeListenAddress
+	if listen == "" {
+		listen = net.JoinHostPort(host, support.DefaultPort)
+		n.log.Warningf("peer.chaincodeListenAddress is not set, using %s", listen)
 	}
 	l, err := n.listen(listen)
 	if err != nil {
@@ -434,8 +443,12 @@ func (n *Node) watchCertificates() error {
 }
 
 func (n *Node) openChannels() error {
+	n.reportDeployed("")
 	if err := n.parts.channels.OpenAll(); err != nil {
 		return run.Failed(run.Panic, "%w", err)
+	}
+	for _, id := range n.parts.channels.List() {
+		n.reportDeployed(id)
 	}
 	n.log.Info("Deployed system chaincodes")
 	return n.updateClientRoots(nil)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"os"
+	"runtime"
 	"syscall"
 
 	"github.com/heddle-ledger/heddle/cmd/peer/cli"
@@ -14,11 +15,17 @@ import (
 // serve runs the daemon until SIGINT or SIGTERM. Its name is part of log lines.
 func serve(ctx context.Context, env *cli.Env, dev bool) error {
 	log := env.Logger("nodeCmd")
+	if procs := env.Core.Peer.GoMaxProcs; procs > 0 {
+		runtime.GOMAXPROCS(procs)
+	}
 	ctx, stop := run.HandleSignals(ctx, log, syscall.SIGINT, syscall.SIGTERM)
 	defer stop()
 	n, err := node.New(node.Config{
 		Core: env.Core, Logging: env.Logging, Local: env.MSP, Signatures: env.Signatures, DevMode: dev, Environ: os.Environ(),
 	})
+	if err == nil {
+		err = n.Run(ctx)
+	}
 	var failed *run.StartError
 	if errors.As(err, &failed) {
 		switch failed.Severity {
@@ -31,8 +38,5 @@ func serve(ctx context.Context, env *cli.Env, dev bool) error {
 			return failed
 		}
 	}
-	if err != nil {
-		return err
-	}
-	return n.Run(ctx)
+	return err
 }
