@@ -23,6 +23,8 @@ $(COMMANDS):
 	CGO_ENABLED=0 $(GO) build -trimpath -ldflags "$(LDFLAGS)" -o $(BIN)/$@ ./cmd/$@
 
 demo: build ## start a network with TLS, run transactions, leave it running
+	@# What the sample chaincode needs, compiled once; the peers build it again from the package.
+	@cd examples/asset && $(GO) build -buildvcs=false -o /dev/null .
 	@./scripts/demo.sh up
 
 demo-down: ## stop the network of `make demo` and remove its files
