@@ -17,6 +17,7 @@ import (
 	"github.com/heddle-ledger/heddle/internal/protoutil"
 	"github.com/heddle-ledger/heddle/ledger"
 	"github.com/heddle-ledger/heddle/msp"
+	"github.com/heddle-ledger/heddle/msp/x509msp"
 	"github.com/heddle-ledger/heddle/peer/validation"
 )
 
@@ -126,7 +127,8 @@ func (s *pullSink) Accept(ctx context.Context, b *common.Block) error {
 }
 
 // run works until ctx ends or the channel has to stop. An execution failure of
-// validation only stops this channel; the error is anything worse.
+// validation only stops this channel, and so does a configuration that wants
+// what this program knows but does not have; the error is anything worse.
 func (c *Channel) run(ctx context.Context) error {
 	ctx, stop := context.WithCancel(ctx)
 	var pulling sync.WaitGroup
@@ -142,6 +144,10 @@ func (c *Channel) run(ctx context.Context) error {
 	var fatal *validation.FatalError
 	if errors.As(err, &fatal) && fatal.Execution {
 		c.pipeline.log.Errorf("Failed executing VSCC due to %v. Aborting chain processing", err)
+		return nil
+	}
+	if errors.Is(err, x509msp.ErrIdemix) {
+		c.pipeline.log.Errorf("[%s] Cannot commit block to the ledger due to %v. Aborting chain processing; other channels go on", c.id, err)
 		return nil
 	}
 	return fmt.Errorf("Cannot commit block to the ledger due to %w", err)
