@@ -66,8 +66,9 @@ func (s *Support) launch(def *Definition, l *launch) {
 		if inst != nil {
 			inst.Stop()
 			<-exited
-			s.registry.replace(cname, nil)
+			s.registry.take(cname)
 		}
+		s.registry.forget(cname)
 		return
 	}
 	// A chaincode that ends later is noticed through its stream; this is only
@@ -97,14 +98,14 @@ func (s *Support) start(ctx context.Context, def *Definition) (runtime.Instance,
 		}
 	}
 	// An earlier instance whose stream has ended is of no use any more.
-	if old := s.registry.replace(spec.CName(), nil); old != nil {
+	if old := s.registry.take(spec.CName()); old != nil {
 		old.Stop()
 	}
 	inst, err := s.cfg.Runtime.Start(ctx, spec)
 	if err != nil {
 		return nil, fmt.Errorf("error starting container: %w", err)
 	}
-	s.registry.replace(spec.CName(), inst)
+	s.registry.record(spec.CName(), inst)
 	return inst, nil
 }
 

@@ -229,3 +229,58 @@ func TestCallerLeaves(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// lateInstance registers only when it is being stopped.
+type lateInstance struct {
+	*fakeInstance
+	late func()
+}
+
+func (i *lateInstance) Stop() {
+	i.late()
+	i.fakeInstance.Stop()
+}
+
+// TestFailedLaunchRegistersForNoOther: a chaincode that comes too late is
+// refused, and the next request starts another.
+func TestFailedLaunchRegistersForNoOther(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := netWorld(t)
+		ctx, cancel := context.WithCancel(t.Context())
+		defer cancel()
+		var started int
+		w.start = func(_ context.Context, spec *runtime.Spec) (runtime.Instance, error) {
+			started++
+			if started > 1 {
+				go w.connect(t).serve(spec.CName())
+				return newInstance(), nil
+			}
+			return &lateInstance{newInstance(), func() {
+				late := w.connect(t)
+				late.say(&peer.ChaincodeMessage{Type: peer.ChaincodeMessage_REGISTER, Payload: marshal(&peer.ChaincodeID{Name: spec.CName()})})
+				time.Sleep(time.Second)
+				if w.Connected(spec.CName()) != nil {
+					t.Error("registered after its launch had failed")
+				}
+				// Meanwhile nothing else is started.
+				if _, _, err := w.Execute(ctx, w.tx("ch1", "meanwhile"), "cc", "1", args("x")); err == nil {
+					t.Error("executed by a chaincode being stopped")
+				}
+			}}, nil
+		}
+		if _, _, err := w.Execute(ctx, w.tx("ch1", "first"), "cc", "1", args("x")); err == nil {
+			t.Error("executed without a chaincode")
+		}
+		time.Sleep(time.Minute) // for the chaincode to be stopped
+		if resp, _, err := w.Execute(ctx, w.tx("ch1", "second"), "cc", "1", args("x")); err != nil || resp.Status != 200 {
+			t.Error(resp, err)
+		}
+		if started != 2 {
+			t.Errorf("started %d times", started)
+		}
+		cancel()
+		if err := w.Run(ctx); err != nil {
+			t.Error(err)
+		}
+	})
+}

@@ -76,7 +76,7 @@ func (r *registry) register(st *stream.Stream) error {
 		}
 		return err
 	}
-	if l == nil && !r.devMode {
+	if (l == nil || l.decided) && !r.devMode {
 		return fmt.Errorf("peer will not accept external chaincode connection %s (except in dev mode)", cname)
 	}
 	r.handlers[cname] = &handler{stream: st}
@@ -147,27 +147,41 @@ func (r *registry) lifetime(l *launch) (ctx context.Context, over func()) {
 	}
 }
 
-// finish removes a launch from the list of those in progress, deciding it if
-// nobody has, and returns its outcome.
+// finish decides a launch if nobody has, and returns its outcome. One that has
+// failed stays in the list, and so keeps the next one away, until its instance
+// is gone and forget is called: nothing that it started may register for
+// another.
 func (r *registry) finish(cname string, l *launch, err error) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	l.decide(nil, err)
-	delete(r.launches, cname)
+	if l.err == nil {
+		delete(r.launches, cname)
+	}
 	return l.err
 }
 
-// replace records the instance that is started for a name and returns the one
-// before.
-func (r *registry) replace(cname string, inst runtime.Instance) *instance {
+// forget removes a launch from the list.
+func (r *registry) forget(cname string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	delete(r.launches, cname)
+}
+
+// record notes the instance that is started for a name.
+func (r *registry) record(cname string, inst runtime.Instance) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.instances[cname] = &instance{inst}
+}
+
+// take forgets the latest instance of a name and returns it, nil if there is
+// none.
+func (r *registry) take(cname string) *instance {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	old := r.instances[cname]
-	if inst == nil {
-		delete(r.instances, cname)
-	} else {
-		r.instances[cname] = &instance{inst}
-	}
+	delete(r.instances, cname)
 	return old
 }
 
