@@ -23,6 +23,7 @@ import (
 	"github.com/heddle-ledger/heddle/internal/flog"
 	"github.com/heddle-ledger/heddle/internal/metrics"
 	"github.com/heddle-ledger/heddle/internal/protoutil"
+	"github.com/heddle-ledger/heddle/msp/x509msp"
 	"github.com/heddle-ledger/heddle/orderer/chainstore"
 	"github.com/heddle-ledger/heddle/orderer/consensus"
 	"github.com/heddle-ledger/heddle/orderer/cutter"
@@ -51,6 +52,9 @@ type Registrar struct {
 	cfg  Config
 	log  *flog.Logger
 	fill metrics.Histogram
+	// refused holds the channels of the store that this program cannot serve; Open
+	// fills it.
+	refused map[string]bool
 
 	mu       sync.RWMutex // guards what follows
 	channels map[string]*Channel
@@ -72,13 +76,21 @@ func Open(cfg Config) (*Registrar, error) {
 		log:      cfg.Log.Named("orderer.commmon.multichannel"), // the reference's spelling
 		fill:     cutter.FillDuration(cfg.Metrics),
 		channels: make(map[string]*Channel),
+		refused:  make(map[string]bool),
 	}
 	ids, err := cfg.Store.List()
 	if err != nil {
 		return nil, err
 	}
 	for _, id := range ids {
-		if err := r.load(id); err != nil {
+		err := r.load(id)
+		switch {
+		case errors.Is(err, x509msp.ErrIdemix):
+			// Whoever made the channel could judge its members; this program cannot,
+			// but need not leave the other channels alone because of that.
+			r.log.Errorf("[channel %s] is not served: %v", id, err)
+			r.refused[id] = true
+		case err != nil:
 			return nil, err
 		}
 	}
@@ -192,7 +204,7 @@ func (r *Registrar) create(config *common.Envelope) error {
 		return fmt.Errorf("create channel: %w", err)
 	}
 	id := header.ChannelId
-	if _, ok := r.Channel(id); ok {
+	if _, ok := r.Channel(id); ok || r.refused[id] {
 		r.log.Infof("Channel %s exists already", id)
 		return nil
 	}
