@@ -3,10 +3,9 @@
 // virtual: hours pass in milliseconds, and the bubble shows that no goroutine
 // outlives the nodes.
 //
-// Limits: no chaincode processes (chaincodes connect to a peer in development
-// mode, over its in-memory chaincode address), no sockets; files are real and belong to the test. A
-// Net owns the nodes it started; they end with Stop, at the latest with the
-// test. Only tests import it.
+// Limits: no chaincode processes (see StartChaincode), no sockets; files are real
+// and belong to the test. A Net owns the nodes it started; they end with Stop, at
+// the latest with the test. Only tests import it.
 package testnet
 
 import (
@@ -46,10 +45,11 @@ type Options struct {
 	Peers        int           // each of an organisation of its own; 1
 	BatchTimeout time.Duration // 2 s
 	BatchCount   uint32        // messages of a block; 10
+	NoTLS        bool          // chaincodes can only connect by themselves to a peer without TLS
 	LogSpec      string        // of all nodes; info
 }
 
-// Net is a network with TLS.
+// Net is a network of one orderer and peers.
 type Net struct {
 	t       *testing.T
 	dir     string
@@ -250,7 +250,7 @@ func (n *Net) StartOrderer() *Node {
 	dir := n.path("orderer")
 	g := &c.General
 	g.ListenAddress, g.ListenPort = "orderer", 7050
-	g.TLS.Enabled, g.TLS.Certificate, g.TLS.PrivateKey = true, dir+"/server.crt", dir+"/server.key"
+	g.TLS.Enabled, g.TLS.Certificate, g.TLS.PrivateKey = !n.options.NoTLS, dir+"/server.crt", dir+"/server.key"
 	g.TLS.RootCAs = []string{dir + "/ca.crt"}
 	g.GenesisMethod, g.GenesisFile = "file", n.path("genesis.block")
 	g.LocalMSPID, g.LocalMSPDir = n.Ord.MSPID, dir+"/msp"
@@ -270,7 +270,7 @@ func (n *Net) StartPeer(i int, change ...func(*config.Core)) *Node {
 	name, dir := peerName(i), n.path(peerName(i))
 	p := &c.Peer
 	p.ID, p.Address, p.ListenAddress, p.ChaincodeListenAddress = name, PeerAddress(i), PeerAddress(i), chaincodeAddress(i)
-	p.TLS.Enabled, p.TLS.Cert, p.TLS.Key, p.TLS.RootCert = true, dir+"/server.crt", dir+"/server.key", dir+"/ca.crt"
+	p.TLS.Enabled, p.TLS.Cert, p.TLS.Key, p.TLS.RootCert = !n.options.NoTLS, dir+"/server.crt", dir+"/server.key", dir+"/ca.crt"
 	p.LocalMSPID, p.MSPConfigPath, p.FileSystemPath = n.Orgs[i].MSPID, dir+"/msp", filepath.Join(dir, "data")
 	p.Delivery.StaticLeader = true
 	c.Operations.ListenAddress = name + ":9443"
@@ -307,7 +307,7 @@ func (n *Net) Client(i int) *Client {
 func (n *Net) connect(address string, org *testpki.Org) *grpc.ClientConn {
 	n.t.Helper()
 	conn, err := rpc.NewClient(address, rpc.ClientConfig{
-		TLS: true, Roots: [][]byte{org.TLSCA.PEM()}, Dialer: n.Fabric.Dial, Log: flog.Nop(),
+		TLS: !n.options.NoTLS, Roots: [][]byte{org.TLSCA.PEM()}, Dialer: n.Fabric.Dial, Log: flog.Nop(),
 	})
 	n.check(err)
 	n.t.Cleanup(func() { conn.Close() })
