@@ -94,10 +94,12 @@ func verifySlow(pub *ecdsa.PublicKey, digest, sig []byte) error {
 }
 
 func parseSignature(sig []byte) (signature, error) {
-	var rs signature
-	if _, err := asn1.Unmarshal(sig, &rs); err != nil {
-		return rs, fmt.Errorf("failed unmashalling signature [%w]", err)
+	type ECDSASignature signature // asn1 names the type in its error texts
+	var parsed ECDSASignature
+	if _, err := asn1.Unmarshal(sig, &parsed); err != nil {
+		return signature{}, fmt.Errorf("failed unmashalling signature [%w]", err)
 	}
+	rs := signature(parsed)
 	if rs.R.Sign() <= 0 {
 		return rs, errors.New("invalid signature, R must be larger than zero")
 	}
