@@ -13,11 +13,12 @@ import (
 	"github.com/heddle-ledger/heddle/peer/validation/vscc"
 )
 
-// isSystem tells the names of system chaincodes, including the retired ones
-// (ENDORSE-VALIDATE §2.7).
+// isSystem tells the names of system chaincodes, including the retired ones and
+// the one that is never enabled (ENDORSE-VALIDATE §2.7, CHAINCODE §4.1): to the
+// reference they all are system chaincodes at commit.
 func isSystem(name string) bool {
 	switch name {
-	case "lscc", "qscc", "cscc", "escc", "vscc":
+	case "lscc", "qscc", "cscc", "+lifecycle", "escc", "vscc":
 		return true
 	}
 	return false

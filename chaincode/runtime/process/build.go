@@ -186,6 +186,10 @@ func (b *builder) make(ctx context.Context, spec *runtime.Spec, key string) erro
 	if _, err := b.run(ctx, p.dir, env, args...); err != nil {
 		return err
 	}
+	// Of a package that is no program the Go tool makes an archive.
+	if info, err := os.Stat(filepath.Join(out, "chaincode")); err != nil || info.Mode()&0o111 == 0 {
+		return buildError(1, spec.Path+" is not a main package\n")
+	}
 	if err := os.Rename(out, filepath.Join(b.cfg.Dir, "builds", key)); err != nil && !exists(b.cfg.Dir, "builds", key, "chaincode") {
 		return fmt.Errorf("keep build: %w", err)
 	}
@@ -217,7 +221,7 @@ func (b *builder) run(ctx context.Context, dir string, env []string, args ...str
 		return nil, fmt.Errorf("run go %s: %w", args[0], err)
 	}
 	out := append(stdout.kept, stderr.kept...)
-	return nil, fmt.Errorf("Error returned from build: %d \"%s\"", exit.ExitCode(), out) //nolint:staticcheck // the reference's text
+	return nil, buildError(exit.ExitCode(), string(out))
 }
 
 // toolEnv is the environment of the Go tool.

@@ -138,7 +138,7 @@ func TestPlan(t *testing.T) {
 			t.Errorf("%s: %s", c.files, diff)
 		}
 	}
-	for _, path := range []string{"", "../x", "/x", "-toolexec=evil", "https://"} {
+	for _, path := range []string{"", "../x", "/x", "-toolexec=evil", "https://", "...", "m/...", "cmd/go"} {
 		if _, err := planOf(t.TempDir(), path); err == nil {
 			t.Errorf("planned %q", path)
 		}
@@ -168,7 +168,7 @@ func TestBuildOnce(t *testing.T) {
 	dir := t.TempDir()
 	// A Go tool that counts its builds and fails when told.
 	tool := filepath.Join(dir, "go")
-	script := "#!/bin/sh\n[ $1 = env ] && { echo go1.99; exit; }\necho run >> " + dir + "/count\n[ -e " + dir + "/fail ] && { echo no luck; exit 3; }\nwhile [ $1 != -o ]; do shift; done\necho built > $2\n"
+	script := "#!/bin/sh\n[ $1 = env ] && { echo go1.99; exit; }\necho run >> " + dir + "/count\n[ -e " + dir + "/fail ] && { echo no luck; exit 3; }\nwhile [ $1 != -o ]; do shift; done\necho built > $2\n[ -e " + dir + "/library ] || chmod 700 $2\n"
 	if err := os.WriteFile(tool, []byte(script), 0o700); err != nil {
 		t.Fatal(err)
 	}
@@ -177,7 +177,7 @@ func TestBuildOnce(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer r.Close()
-	spec := &runtime.Spec{Name: "cc", Version: "1", Path: "m", Type: peer.ChaincodeSpec_GOLANG, CodePackage: pack(t, &tar.Header{Name: "src/m/a.go", Typeflag: tar.TypeReg})}
+	spec := &runtime.Spec{Name: "cc", Version: "1", Path: "m", Type: peer.ChaincodeSpec_GOLANG, CodePackage: pack(t, &tar.Header{Name: "src/m/a.go", Typeflag: tar.TypeReg}, &tar.Header{Name: "src/n/a.go", Typeflag: tar.TypeReg})}
 	count := func() int {
 		b, _ := os.ReadFile(dir + "/count")
 		return bytes.Count(b, []byte("run"))
@@ -190,6 +190,14 @@ func TestBuildOnce(t *testing.T) {
 		t.Errorf("got %v, want %s", err, want)
 	}
 	os.Remove(dir + "/fail")
+	if err := os.WriteFile(dir+"/library", nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	_, err = r.builder.build(t.Context(), spec)
+	if want := "Error returned from build: 1 \"m is not a main package\n\""; err == nil || err.Error() != want {
+		t.Errorf("got %v, want %s", err, want)
+	}
+	os.Remove(dir + "/library")
 	var wg sync.WaitGroup
 	for range 8 {
 		wg.Go(func() {
@@ -199,7 +207,7 @@ func TestBuildOnce(t *testing.T) {
 		})
 	}
 	wg.Wait()
-	if n := count(); n != 2 {
+	if n := count(); n != 3 {
 		t.Errorf("%d builds", n)
 	}
 	// It survives the runtime; another path is another build.
@@ -214,7 +222,7 @@ func TestBuildOnce(t *testing.T) {
 		if _, err := r.builder.build(t.Context(), &s); err != nil {
 			t.Error(err)
 		}
-		if n := count(); n != 2+i {
+		if n := count(); n != 3+i {
 			t.Errorf("%d builds", n)
 		}
 	}

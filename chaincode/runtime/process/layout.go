@@ -20,7 +20,8 @@ func planOf(dir, path string) (plan, error) {
 		path = strings.TrimPrefix(path, prefix)
 	}
 	path = strings.TrimSuffix(path, "/")
-	if path == "" || strings.HasPrefix(path, "-") || !filepath.IsLocal(filepath.FromSlash(path)) {
+	// "..." is a pattern to the Go tool.
+	if path == "" || strings.HasPrefix(path, "-") || strings.Contains(path, "...") || !filepath.IsLocal(filepath.FromSlash(path)) {
 		return plan{}, fmt.Errorf("illegal chaincode path %q", path)
 	}
 	src := filepath.Join(dir, "src")
@@ -34,9 +35,18 @@ func planOf(dir, path string) (plan, error) {
 		return plan{dir: own, args: []string{"-mod=vendor", "."}}, nil
 	case exists(own, "go.mod"):
 		return plan{dir: own, args: []string{"-mod=readonly", "."}}, nil
+	case !exists(own):
+		// The Go tool would look in the standard library and in the GOPATH of
+		// the shim.
+		return plan{}, buildError(1, fmt.Sprintf("cannot find package %q in the code package\n", path))
 	default:
 		return plan{dir: dir, args: []string{path}, gopath: true}, nil
 	}
+}
+
+// buildError is a failed build as a build container reports it.
+func buildError(code int, output string) error {
+	return fmt.Errorf("Error returned from build: %d \"%s\"", code, output) //nolint:staticcheck // the reference's text
 }
 
 func exists(elem ...string) bool {
