@@ -29,12 +29,14 @@ func (c *cc) Init(s shim.ChaincodeStubInterface) *pb.Response {
 	s.SetEvent("initevent", []byte("x"))
 	return shim.Success([]byte("initok"))
 }
+
 func e(err error) string {
 	if err == nil {
 		return "<nil>"
 	}
 	return err.Error()
 }
+
 func (c *cc) Invoke(s shim.ChaincodeStubInterface) *pb.Response {
 	f, a := s.GetFunctionAndParameters()
 	switch f {
