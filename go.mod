@@ -2,6 +2,9 @@ module github.com/heddle-ledger/heddle
 
 go 1.26.0
 
+// Certificates with negative serial numbers are identities in Fabric (docs/adr/0005-x509.md).
+godebug x509negativeserial=1
+
 require (
 	github.com/go-kit/kit v0.13.0
 	github.com/go-viper/mapstructure/v2 v2.5.0
