@@ -1,10 +1,10 @@
 // Package ops is the operations endpoint of both daemons: health, version, log
 // specification and metrics over HTTP (SURFACE §4).
 //
-// A Server owns its listener and the goroutines of the HTTP library until Run
-// returns, and, with StatsD, one goroutine that sends metrics. The composition
-// roots import the package; rooms only see the metrics.Provider and register
-// health checkers.
+// A Server owns its listener and the goroutines of the HTTP library from Listen
+// until Run returns or Close is called, and, with StatsD, one goroutine that
+// sends metrics. The composition roots import the package; rooms only see the
+// metrics.Provider and register health checkers.
 package ops
 
 import (
@@ -46,6 +46,7 @@ type Config struct {
 	Metrics       Metrics
 	Logging       *flog.Logging // /logspec reads and changes it
 	Log           *flog.Logger
+	Listen        func(address string) (net.Listener, error) // nil: TCP
 }
 
 // TLS names the files of the endpoint's TLS configuration.
@@ -78,6 +79,9 @@ type Server struct {
 	health   *healthz.HealthHandler
 	provider metrics.Provider
 	sender   func(ctx context.Context) error // sends StatsD metrics, nil without StatsD
+
+	served   chan struct{} // closed when requests are no longer answered; nil before Listen
+	serveErr error         // why; to be read when served is closed
 }
 
 // New prepares the endpoint; nothing is listened on or sent before Listen and
@@ -182,9 +186,15 @@ func (s *Server) RegisterChecker(component string, checker healthz.HealthChecker
 	return s.health.RegisterChecker(component, checker)
 }
 
-// Listen opens the listener; requests wait until Run.
+// Listen opens the listener and answers requests from then on, so that a process
+// that takes its time to open large ledgers is seen to be alive (ORDERER §2.1
+// step 3). Run or Close ends that.
 func (s *Server) Listen() error {
-	l, err := net.Listen("tcp", s.cfg.ListenAddress)
+	listen := s.cfg.Listen
+	if listen == nil {
+		listen = func(a string) (net.Listener, error) { return net.Listen("tcp", a) }
+	}
+	l, err := listen(s.cfg.ListenAddress)
 	if err != nil {
 		return err
 	}
@@ -195,7 +205,11 @@ func (s *Server) Listen() error {
 		}
 		l = tls.NewListener(l, conf)
 	}
-	s.listener = l
+	s.listener, s.served = l, make(chan struct{})
+	go func() {
+		defer close(s.served)
+		s.serveErr = s.http.Serve(l)
+	}()
 	return nil
 }
 
@@ -231,13 +245,13 @@ func (s *Server) tlsConfig() (*tls.Config, error) {
 	return conf, nil
 }
 
-// Run serves requests until ctx has ended, then waits up to 5 s for those in
-// flight. Listen must have succeeded.
+// Run goes on answering until ctx has ended, then waits up to 5 s for the requests
+// in flight. Listen must have succeeded.
 func (s *Server) Run(ctx context.Context) error {
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error {
-		if err := s.http.Serve(s.listener); !errors.Is(err, http.ErrServerClosed) {
-			return fmt.Errorf("operations endpoint: %w", err)
+		if <-s.served; !errors.Is(s.serveErr, http.ErrServerClosed) {
+			return fmt.Errorf("operations endpoint: %w", s.serveErr)
 		}
 		return nil
 	})
@@ -261,8 +275,10 @@ func (s *Server) Close() error {
 	if s.listener == nil {
 		return nil
 	}
-	if err := s.listener.Close(); !errors.Is(err, net.ErrClosed) {
-		return err
+	err := s.http.Close()
+	<-s.served
+	if errors.Is(err, net.ErrClosed) {
+		return nil
 	}
-	return nil
+	return err
 }

@@ -225,3 +225,27 @@ func TestUnknownProviderWarns(t *testing.T) {
 		t.Errorf("logged %q", got)
 	}
 }
+
+// TestAnswersFromListenOn: a daemon that is still opening its ledgers is alive,
+// and one that never gets to Run leaves nothing behind.
+func TestAnswersFromListenOn(t *testing.T) {
+	t.Parallel()
+	s, err := New(Config{ListenAddress: "127.0.0.1:0", Metrics: Metrics{Provider: "disabled"}, Log: flog.Nop()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Listen(); err != nil {
+		t.Fatal(err)
+	}
+	if resp, _ := call(t, http.DefaultClient, http.MethodGet, "http://"+s.Address()+"/healthz", ""); resp.StatusCode != http.StatusOK {
+		t.Errorf("status %s", resp.Status)
+	}
+	for range 2 {
+		if err := s.Close(); err != nil {
+			t.Error(err)
+		}
+	}
+	if _, err := http.Get("http://" + s.Address() + "/healthz"); err == nil {
+		t.Error("still answers")
+	}
+}
