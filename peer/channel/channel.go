@@ -33,6 +33,7 @@ type Channel struct {
 
 	state       atomic.Pointer[configured]
 	configBlock atomic.Uint64 // number of the current config block
+	published   atomic.Uint64 // see Published
 
 	mu      sync.Mutex // guards changed
 	changed chan struct{}
@@ -82,6 +83,7 @@ func (c *Channel) Next() uint64 { return c.inbox.next() }
 func newChannel(r *Registry, l *ledger.Ledger, bundle *chanconfig.Bundle, configBlock uint64) (*Channel, error) {
 	c := &Channel{id: l.ID(), registry: r, ledger: l, inbox: newInbox(l.Height()), log: r.log, changed: make(chan struct{})}
 	c.configBlock.Store(configBlock)
+	c.published.Store(l.Height())
 	c.state.Store(c.configure(bundle))
 	v, err := validation.New(validation.Config{ChannelID: c.id, Pool: r.cfg.Pool, Plugins: r.cfg.Plugins, Log: r.cfg.Log})
 	if err != nil {
@@ -221,11 +223,34 @@ func committedConfig(b *protoutil.Block) (*common.ConfigEnvelope, error) {
 }
 
 // publish tells whoever watches that a block has been committed.
-func (c *Channel) publish(*protoutil.Block) {
+func (c *Channel) publish(b *protoutil.Block) {
+	if f := c.registry.cfg.Committed; f != nil {
+		f(c.id, b)
+	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	c.published.Store(b.Number() + 1)
 	close(c.changed)
 	c.changed = make(chan struct{})
+}
+
+// Published is the number of blocks that have been committed, applied and handed
+// to Config.Committed. It is Height or, for a moment, one less.
+func (c *Channel) Published() uint64 { return c.published.Load() }
+
+// WaitPublished returns when Published is at least n, or ctx has ended.
+func (c *Channel) WaitPublished(ctx context.Context, n uint64) error {
+	for {
+		changed := c.Changed()
+		if c.Published() >= n {
+			return nil
+		}
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
 }
 
 // ledgerCommitter is the real ledger as the pipeline uses it.

@@ -36,6 +36,9 @@ type Config struct {
 	Pull *blockpull.Config
 	// Bundle are the options for all Bundles that are made here.
 	Bundle chanconfig.Options
+	// Committed, if set, is handed every block right after its commit, before
+	// Published tells of it. The block must not change any more.
+	Committed func(channelID string, b *protoutil.Block)
 	// AheadBlocks limits the blocks between scan and commit; 1 means strictly
 	// serial, 0 the default.
 	AheadBlocks int

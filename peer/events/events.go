@@ -9,6 +9,7 @@ package events
 
 import (
 	"context"
+	"sync/atomic"
 	"time"
 
 	"github.com/hyperledger/fabric-protos-go-apiv2/common"
@@ -71,6 +72,7 @@ type Server struct {
 	cfg     Config
 	handler *deliver.Handler
 	recent  *blockCache
+	readers atomic.Int64 // open streams
 }
 
 // New returns a Server.
@@ -97,9 +99,12 @@ func New(cfg Config) *Server {
 }
 
 // Committed hands over a block right after its commit, so that the readers that
-// wait for it need not read and decode it again. Calling it is optional; the
-// block must not change any more.
+// wait for it need not read and decode it again; without any reader it is not
+// kept. Calling it is optional; the block must not change any more.
 func (s *Server) Committed(channelID string, b *protoutil.Block) {
+	if s.readers.Load() == 0 {
+		return
+	}
 	s.recent.add(channelID, b.Number(), newCommitted(b))
 }
 
@@ -127,6 +132,8 @@ type responseSender interface {
 }
 
 func (s *Server) serve(st clientStream, r deliver.Responder, resource string) error {
+	s.readers.Add(1)
+	defer s.readers.Add(-1)
 	return s.handler.Serve(st.Context(), &deliver.Stream{
 		Recv:      st.Recv,
 		Responder: r,

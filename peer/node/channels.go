@@ -7,7 +7,9 @@ import (
 
 	"github.com/heddle-ledger/heddle/chaincode/stream"
 	"github.com/heddle-ledger/heddle/internal/chanconfig"
+	"github.com/heddle-ledger/heddle/ledger"
 	"github.com/heddle-ledger/heddle/msp"
+	"github.com/heddle-ledger/heddle/peer/channel"
 	"github.com/heddle-ledger/heddle/peer/endorser"
 	"github.com/heddle-ledger/heddle/peer/events"
 	"github.com/heddle-ledger/heddle/peer/syscc/lscc"
@@ -58,7 +60,22 @@ func (n *Node) eventChannel(channelID string) (events.Channel, bool) {
 	if !ok {
 		return events.Channel{}, false
 	}
-	return events.Channel{Ledger: c.Ledger(), Sequence: func() uint64 { return c.Bundle().Sequence() }}, true
+	return events.Channel{Ledger: published{c.Ledger(), c}, Sequence: func() uint64 { return c.Bundle().Sequence() }}, true
+}
+
+// published is a ledger whose height grows once a block has been handed to the
+// event service, so that its readers find the block there.
+type published struct {
+	*ledger.Ledger
+	channel *channel.Channel
+}
+
+// Height implements events.Ledger.
+func (p published) Height() uint64 { return p.channel.Published() }
+
+// WaitHeight implements events.Ledger.
+func (p published) WaitHeight(ctx context.Context, n uint64) error {
+	return p.channel.WaitPublished(ctx, n)
 }
 
 // queryState opens the committed state of a channel.

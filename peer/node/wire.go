@@ -16,6 +16,7 @@ import (
 	"github.com/heddle-ledger/heddle/internal/blockpull"
 	"github.com/heddle-ledger/heddle/internal/chanconfig"
 	"github.com/heddle-ledger/heddle/internal/ops"
+	"github.com/heddle-ledger/heddle/internal/protoutil"
 	"github.com/heddle-ledger/heddle/internal/rpc"
 	"github.com/heddle-ledger/heddle/internal/run"
 	"github.com/heddle-ledger/heddle/internal/version"
@@ -53,6 +54,7 @@ type parts struct {
 	packages        *packaging.Store
 	lscc            *lscc.LSCC
 	support         *support.Support
+	events          *events.Server
 }
 
 // wire makes the rooms, first error wins (SURFACE §1.6).
@@ -182,11 +184,12 @@ func (n *Node) makeChannels() error {
 		return err
 	}
 	n.parts.channels = channel.New(channel.Config{
-		Ledgers: n.parts.ledgers,
-		Local:   n.cfg.Local,
-		Pool:    validation.NewPool(c.ValidatorPoolSize),
-		Plugins: plugins,
-		Pull:    pull,
+		Ledgers:   n.parts.ledgers,
+		Local:     n.cfg.Local,
+		Pool:      validation.NewPool(c.ValidatorPoolSize),
+		Plugins:   plugins,
+		Pull:      pull,
+		Committed: func(id string, b *protoutil.Block) { n.parts.events.Committed(id, b) },
 		Bundle: chanconfig.Options{
 			Log:        n.cfg.Logging.Root(),
 			MSPManager: []msp.CacheOption{msp.WithSignatureCache(n.cfg.Signatures)},
@@ -427,6 +430,7 @@ func (n *Node) registerEvents() error {
 		TimeWindow: n.cfg.Core.Peer.TimeWindow, MutualTLS: n.parts.server.MutualTLS(),
 		Metrics: n.parts.operations.Provider(), Log: n.cfg.Logging.Root(),
 	})
+	n.parts.events = s
 	peer.RegisterDeliverServer(n.parts.server.GRPC(), s)
 	return nil
 }
