@@ -558,36 +558,3 @@ func TestBundleFromBlockRefuses(t *testing.T) {
 		}
 	}
 }
-
-// TestDeepUpdate: new groups that no group of the configuration names are
-// dropped, however deep they nest, and need nobody's signature; a node that
-// refused such an update would fork from the others (IDENTITY-CONFIG §6.3 step 8).
-func TestDeepUpdate(t *testing.T) {
-	t.Parallel()
-	current := standalone(t)
-	nested := func(depth int) *common.Envelope {
-		g := &common.ConfigGroup{ModPolicy: "Admins"}
-		for range depth {
-			g = &common.ConfigGroup{ModPolicy: "Admins", Groups: map[string]*common.ConfigGroup{"g": g}}
-		}
-		root := current.Config().ChannelGroup
-		g.Version, g.ModPolicy = root.Version, root.ModPolicy
-		read := &common.ConfigGroup{Version: root.Version}
-		return updateEnvelope(&common.ConfigUpdate{ChannelId: "standalone", ReadSet: read, WriteSet: g})
-	}
-	for _, depth := range []int{1, 70, 3000} {
-		cfg, err := current.ProposeUpdate(nested(depth))
-		if err != nil {
-			t.Fatalf("depth %d: %v", depth, err)
-		}
-		if !proto.Equal(cfg.Config.ChannelGroup, current.Config().ChannelGroup) {
-			t.Errorf("depth %d: the tree was changed", depth)
-		}
-		if err := current.Validate(cfg); err != nil {
-			t.Errorf("depth %d: %v", depth, err)
-		}
-	}
-	if _, err := current.ProposeUpdate(nested(50000)); err == nil {
-		t.Error("groups nested 50000 times were accepted")
-	}
-}

@@ -6,6 +6,7 @@ import (
 	"maps"
 	"math"
 	"os"
+	"path/filepath"
 	"slices"
 
 	"github.com/hyperledger/fabric-protos-go-apiv2/common"
@@ -19,6 +20,7 @@ import (
 	"github.com/heddle-ledger/heddle/internal/flog"
 	"github.com/heddle-ledger/heddle/internal/policy"
 	"github.com/heddle-ledger/heddle/internal/protoutil"
+	"github.com/heddle-ledger/heddle/msp"
 	"github.com/heddle-ledger/heddle/msp/x509msp"
 )
 
@@ -243,10 +245,30 @@ func (e Encoder) org(o *Organization, kind, forOrg, quote string) (*common.Confi
 }
 
 func mspConfig(o *Organization) (*mspproto.MSPConfig, error) {
-	if o.MSPType != "" && o.MSPType != "bccsp" {
+	switch o.MSPType {
+	case "", "bccsp":
+		return x509msp.LoadConfig(o.MSPDir, o.ID)
+	case "idemix":
+		return idemixConfig(o.MSPDir, o.ID)
+	default:
 		return nil, fmt.Errorf("unknown MSP type '%s'", o.MSPType)
 	}
-	return x509msp.LoadConfig(o.MSPDir, o.ID)
+}
+
+// idemixConfig reads the verifying part of an idemix MSP directory
+// (IDENTITY-CONFIG §3.5): nodes of ours cannot judge such identities
+// (docs/adr/0002-idemix.md), those of others can.
+func idemixConfig(dir, id string) (*mspproto.MSPConfig, error) {
+	issuer, err := os.ReadFile(filepath.Join(dir, "msp", "IssuerPublicKey"))
+	if err != nil {
+		return nil, fmt.Errorf("failed to read issuer public key file: %w", err)
+	}
+	revocation, err := os.ReadFile(filepath.Join(dir, "msp", "RevocationPublicKey"))
+	if err != nil {
+		return nil, fmt.Errorf("failed to read revocation public key file: %w", err)
+	}
+	conf := &mspproto.IdemixMSPConfig{Name: id, Ipk: issuer, RevocationPk: revocation}
+	return &mspproto.MSPConfig{Type: msp.TypeIdemix, Config: protoutil.Marshal(conf)}, nil
 }
 
 func newGroup(modPolicy string) *common.ConfigGroup {

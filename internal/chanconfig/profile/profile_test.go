@@ -11,6 +11,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/hyperledger/fabric-protos-go-apiv2/common"
+	"github.com/hyperledger/fabric-protos-go-apiv2/msp"
 	"google.golang.org/protobuf/proto"
 
 	"github.com/heddle-ledger/heddle/internal/chanconfig"
@@ -241,4 +242,40 @@ func FuzzYAML(f *testing.F) {
 			_ = decode(tree, &File{})
 		}
 	})
+}
+
+// TestIdemixOrg: the tools describe organizations that nodes of ours cannot judge.
+func TestIdemixOrg(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	org := &Organization{Name: "I", ID: "IdemixMSP", MSPDir: dir, MSPType: "idemix"}
+	for _, file := range []string{"IssuerPublicKey", "RevocationPublicKey"} {
+		if _, err := (Encoder{}).ConsortiumOrg(org); err == nil || !strings.Contains(err.Error(), filepath.Join(dir, "msp", file)) {
+			t.Errorf("without %s: %v", file, err)
+		}
+		if err := os.MkdirAll(filepath.Join(dir, "msp"), 0o700); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(filepath.Join(dir, "msp", file), []byte(file), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	g, err := (Encoder{}).ConsortiumOrg(org)
+	if err != nil {
+		t.Fatal(err)
+	}
+	conf, idemix := &msp.MSPConfig{}, &msp.IdemixMSPConfig{}
+	if err := proto.Unmarshal(g.Values["MSP"].Value, conf); err != nil {
+		t.Fatal(err)
+	}
+	if err := proto.Unmarshal(conf.Config, idemix); err != nil {
+		t.Fatal(err)
+	}
+	if conf.Type != 1 || idemix.Name != "IdemixMSP" || string(idemix.Ipk) != "IssuerPublicKey" || string(idemix.RevocationPk) != "RevocationPublicKey" || idemix.Signer != nil {
+		t.Errorf("%v %v", conf, idemix)
+	}
+	org.MSPType = "other"
+	if _, err := (Encoder{}).ConsortiumOrg(org); err == nil || !strings.Contains(err.Error(), "unknown MSP type 'other'") {
+		t.Error(err)
+	}
 }
