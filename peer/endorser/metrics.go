@@ -2,6 +2,7 @@ package endorser
 
 import (
 	"strconv"
+	"sync"
 	"time"
 
 	"github.com/heddle-ledger/heddle/internal/metrics"
@@ -14,6 +15,7 @@ type endorserMetrics struct {
 	initFailures                  metrics.Counter
 	endorsementFailures           metrics.Counter
 	duration                      metrics.Histogram
+	chaincodes                    labelValues
 }
 
 func newMetrics(p metrics.Provider) *endorserMetrics {
@@ -49,7 +51,39 @@ func statsdFormat(labels []string) string {
 
 // labels are the label values of a request, followed by more.
 func (m *endorserMetrics) labels(r *request, more ...string) []string {
-	return append([]string{"channel", r.channelID, "chaincode", r.chaincode.Name + ":" + r.chaincode.Version}, more...)
+	chaincode := m.chaincodes.admit(r.chaincode.Name + ":" + r.chaincode.Version)
+	return append([]string{"channel", r.channelID, "chaincode", chaincode}, more...)
+}
+
+// maxLabelValues bounds the values of the label chaincode, which clients choose:
+// every value costs a time series for as long as the peer runs.
+const maxLabelValues = 1000
+
+// labelValues are the values of a label that are in use.
+type labelValues struct {
+	mu    sync.RWMutex // guards known
+	known map[string]struct{}
+}
+
+// admit returns the value to use: that one, or "other" when there are too many.
+func (l *labelValues) admit(value string) string {
+	l.mu.RLock()
+	_, ok := l.known[value]
+	full := len(l.known) >= maxLabelValues
+	l.mu.RUnlock()
+	switch {
+	case ok:
+		return value
+	case full:
+		return "other"
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.known == nil {
+		l.known = map[string]struct{}{}
+	}
+	l.known[value] = struct{}{}
+	return value
 }
 
 func (m *endorserMetrics) observe(r *request, ok bool, took time.Duration) {
