@@ -140,3 +140,34 @@ func TestExplanationByLevel(t *testing.T) {
 		}
 	}
 }
+
+// TestWorkIsBounded: however rules nest, a principal is asked for at most once per rule and signature, and a
+// signature is verified once.
+func TestWorkIsBounded(t *testing.T) {
+	t.Parallel()
+	const leaves, signers = 1 << 12, 40
+	rule := policy.SignedBy(0)
+	for n := 1; n < leaves; n *= 2 {
+		rule = policy.NOutOf(2, rule, rule) // the failing branches are tried all the same
+	}
+	for range 2000 {
+		rule = policy.NOutOf(1, rule)
+	}
+	env := &common.SignaturePolicyEnvelope{Rule: rule, Identities: []*mspproto.MSPPrincipal{{Principal: []byte("a")}}}
+	var set []policy.SignedData
+	for i := range 3 * signers {
+		sig := []string{"good", "bad"}[i%2]
+		set = append(set, policy.SignedData{Identity: fmt.Appendf(nil, "%d:a", i%signers), Signature: []byte(sig)})
+	}
+	d := asked{toyMSP{}, new(int), new(int), new(int)}
+	p, err := policy.NewSignaturePolicy(env, d, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if p.Evaluate(set) == nil {
+		t.Error("satisfied by too few signatures")
+	}
+	if *d.deserialized != len(set) || *d.verified > signers || *d.matched > leaves*signers {
+		t.Errorf("%d deserialized, %d verified, %d matched", *d.deserialized, *d.verified, *d.matched)
+	}
+}
