@@ -3,10 +3,11 @@
 //
 // The messages of a stream are validated in parallel, but enqueued and answered
 // in the order of their arrival, so that nobody can tell except by the clock. How
-// much of a stream is held in memory is bounded in messages and bytes. A Handler
-// owns no state besides its metrics. Serve starts one reader, which ends with the
-// stream, and, while messages wait for validation, a few workers; what they hold
-// is dropped when Serve returns. orderer/node imports the package.
+// much is read ahead of the answers is bounded, per stream and for all streams
+// together (see readAhead). A Handler owns no other state besides its metrics.
+// Serve starts one reader, which ends with the stream, and, while messages wait
+// for validation, a few workers; what they hold is dropped when Serve returns.
+// orderer/node imports the package.
 package broadcast
 
 import (
@@ -16,23 +17,24 @@ import (
 	"io"
 	"runtime"
 	"runtime/debug"
+	"strings"
 	"sync"
 	"time"
+	"unicode"
+	"unicode/utf8"
 
 	"github.com/hyperledger/fabric-protos-go-apiv2/common"
 	"github.com/hyperledger/fabric-protos-go-apiv2/orderer"
 	"golang.org/x/sync/semaphore"
+	"google.golang.org/grpc/status"
 
 	"github.com/heddle-ledger/heddle/internal/flog"
 	"github.com/heddle-ledger/heddle/orderer/consensus"
 	"github.com/heddle-ledger/heddle/orderer/msgproc"
 )
 
-// Limits of what is held of one stream.
-const (
-	windowMessages = 128
-	windowBytes    = 16 << 20
-)
+// windowMessages limits what is held of one stream; readAhead limits its bytes.
+const windowMessages = 128
 
 // Channel is where the messages of a channel go.
 type Channel interface {
@@ -57,11 +59,15 @@ type Handler struct {
 	cfg     Config
 	log     *flog.Logger
 	workers int
+	shared  *semaphore.Weighted // bytes read ahead by all streams; see readAhead
 }
 
 // NewHandler returns a Handler.
 func NewHandler(cfg Config) *Handler {
-	return &Handler{cfg: cfg, log: cfg.Log.Named("orderer.common.broadcast"), workers: runtime.GOMAXPROCS(0)}
+	return &Handler{
+		cfg: cfg, log: cfg.Log.Named("orderer.common.broadcast"), workers: runtime.GOMAXPROCS(0),
+		shared: semaphore.NewWeighted(sharedBytes),
+	}
 }
 
 // Stream is one stream of a client. Recv may be called until the stream ends,
@@ -87,8 +93,9 @@ func (h *Handler) Serve(ctx context.Context, stream *Stream) (err error) {
 		h: h, stream: stream,
 		ordered: make(chan *job, windowMessages),
 		work:    make(chan *job, windowMessages),
-		bytes:   semaphore.NewWeighted(windowBytes),
+		ahead:   newReadAhead(h.shared),
 	}
+	defer s.ahead.close()
 	go s.read(ctx)
 	for {
 		select {
@@ -98,7 +105,7 @@ func (h *Handler) Serve(ctx context.Context, stream *Stream) (err error) {
 				return err
 			}
 		case <-ctx.Done():
-			return ctx.Err()
+			return status.FromContextError(ctx.Err()).Err()
 		}
 	}
 }
@@ -113,7 +120,8 @@ type job struct {
 	message *consensus.Message
 	channel Channel
 	class   msgproc.Class
-	weight  int64
+	bytes   int64 // what it holds
+	charge  charge
 
 	begin     time.Time
 	config    *consensus.Message // what a config update became
@@ -133,7 +141,7 @@ type session struct {
 
 	ordered chan *job // in the order of arrival
 	work    chan *job // to be validated; as large as ordered, so that a send never waits
-	bytes   *semaphore.Weighted
+	ahead   *readAhead
 
 	mu      sync.Mutex // guards workers
 	workers int
@@ -152,7 +160,7 @@ func (s *session) read(ctx context.Context) {
 		if refused {
 			close(j.validated)
 		}
-		if s.bytes.Acquire(ctx, j.weight) != nil || !s.enqueue(ctx, j) {
+		if j.charge, err = s.ahead.admit(ctx, j.bytes); err != nil || !s.enqueue(ctx, j) {
 			return
 		}
 		switch { // j belongs to others from here on
@@ -183,7 +191,7 @@ func (s *session) enqueue(ctx context.Context, j *job) bool {
 // newJob parses and classifies a message (ORDERER §5.1 steps 1 to 3).
 func (s *session) newJob(env *common.Envelope) *job {
 	j := &job{begin: time.Now(), validated: make(chan struct{})}
-	j.weight = min(int64(len(env.Payload)+len(env.Signature)), windowBytes)
+	j.bytes = int64(len(env.Payload) + len(env.Signature))
 	m, err := consensus.NewMessage(env)
 	if err != nil {
 		j.refuse(common.Status_BAD_REQUEST, fmt.Errorf("could not determine channel ID: %w", err))
@@ -292,10 +300,10 @@ func (s *session) answer(ctx context.Context, j *job) (done bool, err error) {
 	if j.crashed {
 		return true, nil
 	}
-	defer s.bytes.Release(j.weight)
+	defer s.ahead.done(j.charge)
 	response, enqueued := s.order(ctx, j)
 	if ctx.Err() != nil {
-		return true, ctx.Err()
+		return true, status.FromContextError(ctx.Err()).Err()
 	}
 	s.h.cfg.Metrics.observe(j, response.Status, enqueued)
 	if err := s.stream.Send(response); err != nil {
@@ -338,19 +346,35 @@ func (s *session) order(ctx context.Context, j *job) (*orderer.BroadcastResponse
 	took := time.Since(begin)
 	if err != nil {
 		s.h.log.Warnf("[channel: %s] Rejecting broadcast of %s message from %s with SERVICE_UNAVAILABLE: rejected by %s: %s",
-			j.channelID(), j.kind(), s.stream.RemoteAddr, step, err)
+			printable(j.channelID()), j.kind(), s.stream.RemoteAddr, step, printable(err.Error()))
 		return &orderer.BroadcastResponse{Status: common.Status_SERVICE_UNAVAILABLE, Info: err.Error()}, took
 	}
 	return success, took
 }
 
 func (s *session) logRefusal(j *job) {
+	id, info := printable(j.channelID()), printable(j.refusal.Info)
 	if j.channel == nil {
-		s.h.log.Warnf("[channel: %s] Could not get message processor for serving %s: %s", j.channelID(), s.stream.RemoteAddr, j.refusal.Info)
+		s.h.log.Warnf("[channel: %s] Could not get message processor for serving %s: %s", id, s.stream.RemoteAddr, info)
 		return
 	}
-	s.h.log.Warnf("[channel: %s] Rejecting broadcast of %s message from %s because of error: %s",
-		j.channelID(), j.kind(), s.stream.RemoteAddr, j.refusal.Info)
+	s.h.log.Warnf("[channel: %s] Rejecting broadcast of %s message from %s because of error: %s", id, j.kind(), s.stream.RemoteAddr, info)
+}
+
+// maxLogged bounds, in bytes, what a client can put into one log line.
+const maxLogged = 2048
+
+// printable makes a text that may hold a client's words fit for one log line.
+func printable(text string) string {
+	if len(text) > maxLogged {
+		text = text[:maxLogged] + "..."
+	}
+	return strings.Map(func(r rune) rune {
+		if unicode.IsGraphic(r) {
+			return r
+		}
+		return utf8.RuneError
+	}, text)
 }
 
 // unknown stands for what is not known of a message without a channel header.

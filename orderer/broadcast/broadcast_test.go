@@ -15,6 +15,8 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/hyperledger/fabric-protos-go-apiv2/common"
 	"github.com/hyperledger/fabric-protos-go-apiv2/orderer"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 
 	"github.com/heddle-ledger/heddle/internal/flog"
 	"github.com/heddle-ledger/heddle/internal/metrics"
@@ -231,7 +233,7 @@ func TestWindow(t *testing.T) {
 	for _, tc := range []struct {
 		name       string
 		size, most int
-	}{{"messages", 1, windowMessages + 10}, {"bytes", 4 << 20, windowBytes/(4<<20) + 2}} {
+	}{{"messages", 1, windowMessages + 10}, {"bytes", 4 << 20, streamBytes/(4<<20) + 3}} {
 		t.Run(tc.name, func(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
@@ -256,11 +258,73 @@ func TestWindow(t *testing.T) {
 				}
 				cancel()
 				close(release)
-				if err := <-done; !errors.Is(err, context.Canceled) {
+				if err := <-done; status.Code(err) != codes.Canceled {
 					t.Errorf("Serve: %v", err)
 				}
 			})
 		})
+	}
+}
+
+// TestMuteClients: clients that never read their answers cannot make the orderer
+// read without end, whatever their number, do not stop those that do, and leave
+// nothing behind.
+func TestMuteClients(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		const streams, size = 40, 1 << 20
+		h := newHandler(&fakeChannel{})
+		env := normal(strings.Repeat("x", size))
+		ctx, cancel := context.WithCancel(t.Context())
+		var read atomic.Int64
+		var ended sync.WaitGroup
+		for range streams {
+			ended.Go(func() {
+				err := h.Serve(ctx, &Stream{
+					Recv: func() (*common.Envelope, error) {
+						read.Add(1)
+						return env, ctx.Err()
+					},
+					Send: func(*orderer.BroadcastResponse) error { <-ctx.Done(); return ctx.Err() },
+				})
+				if err == nil {
+					t.Error("Serve: no error")
+				}
+			})
+		}
+		synctest.Wait()
+		// One message being answered, one in the hands of the reader, and the budget.
+		if got, most := read.Load(), int64(2*streams+sharedBytes/size); got > most {
+			t.Errorf("%d messages read, want at most %d", got, most)
+		}
+		if h.shared.TryAcquire(size + 1024) {
+			t.Error("the budget is not used up")
+		}
+		small := normal("y")
+		if got := serve(t, h, small, env, small, env, env); strings.Join(got, " ") != "SUCCESS SUCCESS SUCCESS SUCCESS SUCCESS" {
+			t.Errorf("answers to a client that reads them: %v", got)
+		}
+		cancel()
+		ended.Wait()
+		if !h.shared.TryAcquire(sharedBytes) {
+			t.Error("the budget was not given back")
+		}
+	})
+}
+
+// TestLogLines: what a client sends cannot make lines of its own, nor long ones.
+func TestLogLines(t *testing.T) {
+	t.Parallel()
+	for in, want := range map[string]string{
+		"ch1":                                  "ch1",
+		"proto:\u00a0cannot parse 'ü'":         "proto:\u00a0cannot parse 'ü'",
+		"x\n2026-01-01 [orderer] INFO\x1b[31m": "x\ufffd2026-01-01 [orderer] INFO\ufffd[31m",
+		"\xff":                                 "\ufffd",
+		strings.Repeat("a", 1<<20):             strings.Repeat("a", maxLogged) + "...",
+	} {
+		if got := printable(in); got != want {
+			t.Errorf("%.40q became %.40q", in, got)
+		}
 	}
 }
 

@@ -8,14 +8,15 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"github.com/heddle-ledger/heddle/internal/policy"
+	"github.com/heddle-ledger/heddle/internal/protoutil"
 )
 
 // Message is one envelope on its way into a block: decoded once, immutable,
-// shared by the filters and the engine.
+// shared by the filters and the engine. All of its parts share the memory of the
+// one encoding that goes into the block.
 type Message struct {
-	env   *common.Envelope
-	bytes []byte
-
+	env     *common.Envelope
+	bytes   []byte
 	payload *common.Payload
 	channel *common.ChannelHeader
 	signed  policy.SignedData
@@ -30,12 +31,21 @@ var (
 	ErrNoChannelHeader = errors.New("channel header not set")
 )
 
-// NewMessage decodes an envelope as far as its headers. The envelope must not be
-// changed afterwards.
+// NewMessage decodes an envelope as far as its headers. The envelope is not kept.
 func NewMessage(env *common.Envelope) (*Message, error) {
-	m := &Message{env: env, payload: &common.Payload{}, channel: &common.ChannelHeader{}}
-	if err := proto.Unmarshal(env.Payload, m.payload); err != nil {
-		return nil, fmt.Errorf("error unmarshaling Payload: %w", err)
+	// The block holds the envelope as this node encodes it (ORDERER §7.1): once
+	// for the filters, the engine and the block.
+	raw, err := proto.Marshal(env)
+	if err != nil {
+		return nil, fmt.Errorf("error marshaling Envelope: %w", err)
+	}
+	tx := protoutil.ParseTx(raw)
+	m := &Message{bytes: raw}
+	if m.env, err = tx.Envelope(); err != nil {
+		return nil, err
+	}
+	if m.payload, err = tx.Payload(); err != nil {
+		return nil, err
 	}
 	header := m.payload.Header
 	if header == nil {
@@ -44,20 +54,14 @@ func NewMessage(env *common.Envelope) (*Message, error) {
 	if header.ChannelHeader == nil {
 		return nil, ErrNoChannelHeader
 	}
-	if err := proto.Unmarshal(header.ChannelHeader, m.channel); err != nil {
-		return nil, fmt.Errorf("error unmarshaling channel header: error unmarshaling ChannelHeader: %w", err)
+	if m.channel, err = tx.ChannelHeader(); err != nil {
+		return nil, fmt.Errorf("error unmarshaling channel header: %w", err)
 	}
-	var err error
-	// The block holds the envelope as this node encodes it (ORDERER §7.1): once
-	// for the filters, the engine and the block.
-	if m.bytes, err = proto.Marshal(env); err != nil {
-		return nil, fmt.Errorf("error marshaling Envelope: %w", err)
+	sh, err := tx.SignatureHeader()
+	if err != nil {
+		m.signedErr = fmt.Errorf("GetSignatureHeaderFromBytes failed, err %w", errors.Unwrap(err))
 	}
-	sh := &common.SignatureHeader{}
-	if err := proto.Unmarshal(header.SignatureHeader, sh); err != nil {
-		m.signedErr = fmt.Errorf("GetSignatureHeaderFromBytes failed, err %w", err)
-	}
-	m.signed = policy.SignedData{Data: env.Payload, Identity: sh.Creator, Signature: env.Signature}
+	m.signed = policy.SignedData{Data: m.env.Payload, Identity: sh.GetCreator(), Signature: m.env.Signature}
 	return m, nil
 }
 

@@ -55,6 +55,24 @@ func TestOddEncoding(t *testing.T) {
 	}
 }
 
+// TestOneCopy: a message is in memory once, however many of its parts are at hand.
+func TestOneCopy(t *testing.T) {
+	t.Parallel()
+	m, err := NewMessage(sample())
+	if err != nil {
+		t.Fatal(err)
+	}
+	signed, _ := m.SignedData()
+	for name, part := range map[string][]byte{
+		"payload": m.Envelope().Payload, "signature": m.Envelope().Signature, "data": m.Payload().Data, "creator": signed.Identity,
+	} {
+		at := bytes.Index(m.Bytes(), part)
+		if at < 0 || &m.Bytes()[at] != &part[0] {
+			t.Errorf("%s is a copy", name)
+		}
+	}
+}
+
 func TestBadSignatureHeader(t *testing.T) {
 	t.Parallel()
 	env := &common.Envelope{Payload: protoutil.Marshal(&common.Payload{Header: &common.Header{
