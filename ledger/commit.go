@@ -41,7 +41,8 @@ func (e *FailedError) Unwrap() error { return e.Err }
 
 // Commit takes the next block, whose transactions carry the codes of earlier
 // validation, through all stores (LEDGER §15). It may run while the following
-// block is being validated.
+// block is being validated. Private data that the block names are listed as
+// missing.
 func (l *Ledger) Commit(b *protoutil.Block) error { return l.CommitWithPrivateData(b, nil) }
 
 // CommitWithPrivateData is Commit with the private data that were collected for
@@ -84,6 +85,7 @@ type commit struct {
 	number  uint64
 	private *PrivateData
 
+	passed  []byte // codes of earlier validation
 	result  *mvcc.Result
 	covered bool         // the private store knows the block
 	books   *bookkeeping // what goes into the bookkeeper
@@ -106,6 +108,7 @@ func (c *commit) decide() error {
 	if err := c.beginPrivate(); err != nil {
 		return err
 	}
+	c.passed = c.block.Flags()
 	if err := c.judge(); err != nil {
 		return err
 	}

@@ -1,6 +1,7 @@
 package ledger
 
 import (
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"strings"
@@ -8,13 +9,17 @@ import (
 	"syscall"
 	"testing"
 
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
 	"github.com/hyperledger/fabric-protos-go-apiv2/common"
+	mspproto "github.com/hyperledger/fabric-protos-go-apiv2/msp"
 	"github.com/hyperledger/fabric-protos-go-apiv2/peer"
 
 	"github.com/heddle-ledger/heddle/internal/protoutil"
 	"github.com/heddle-ledger/heddle/internal/vfs"
 	"github.com/heddle-ledger/heddle/internal/vfs/errorfs"
 	"github.com/heddle-ledger/heddle/ledger/rwset"
+	"github.com/heddle-ledger/heddle/ledger/state"
 )
 
 // smallChain makes blocks of one transaction each, which writes one key and, if
@@ -40,6 +45,67 @@ func smallChain(genesis *common.Block, count int, private func(block int) bool) 
 		out[n].SetFlags([]byte{0})
 	}
 	return out
+}
+
+// deployed makes the lscc writes of a chaincode with one collection, of which
+// the organisation named is a member.
+func deployed(r *rwset.Builder, org string) {
+	policy := &common.SignaturePolicyEnvelope{Identities: []*mspproto.MSPPrincipal{{Principal: []byte(org)}}}
+	r.Write(lifecycleNamespace, "mycc", []byte("definition"))
+	r.Write(lifecycleNamespace, collectionKey("mycc"), protoutil.Marshal(&peer.CollectionConfigPackage{
+		Config: []*peer.CollectionConfig{{Payload: &peer.CollectionConfig_StaticCollectionConfig{StaticCollectionConfig: &peer.StaticCollectionConfig{
+			Name: "coll", MemberOrgsPolicy: &peer.CollectionPolicyConfig{Payload: &peer.CollectionPolicyConfig_SignaturePolicy{SignaturePolicy: policy}},
+		}}}},
+	}))
+}
+
+// TestNothingCollected: what a caller without private data leaves out is listed
+// as missing, by the membership in the collection, for valid transactions only.
+func TestNothingCollected(t *testing.T) {
+	for org, eligible := range map[string]bool{"org1": true, "org2": false} {
+		t.Run(org, func(t *testing.T) {
+			l, err := openProvider(t, vectorConfig(t, vfs.NewMem())).Create(genesisOf("ch"))
+			must(t, err)
+			deploy := rwset.NewBuilder()
+			deployed(deploy, org)
+			private := rwset.NewBuilder()
+			private.WritePrivate("mycc", "coll", "key", []byte("value"))
+			read := rwset.NewBuilder()
+			read.ReadPrivate("mycc", "coll", "other", nil)
+			prev := protoutil.BlockHash(genesisOf("ch").Header)
+			for n, txs := range [][]*rwset.Builder{{deploy}, {private, private, read}} {
+				b := protoutil.NewBlock(uint64(n+1), prev)
+				for i, tx := range txs {
+					set, err := tx.Public()
+					must(t, err)
+					b.Data.Data = append(b.Data.Data, benchEnvelope(fmt.Sprintf("tx-%d-%d", n, i), protoutil.Marshal(set)))
+				}
+				b.Header.DataHash = protoutil.DataHash(b.Data.Data)
+				prev = protoutil.BlockHash(b.Header)
+				v := protoutil.ParseBlock(b)
+				flags := make([]byte, len(txs))
+				if len(txs) > 1 {
+					flags[1] = byte(peer.TxValidationCode_ENDORSEMENT_POLICY_FAILURE)
+				}
+				v.SetFlags(flags)
+				l.Expect(v)
+				must(t, l.Commit(v))
+			}
+			missing, err := l.MissingPrivateData(10)
+			must(t, err)
+			want := map[uint64]map[uint64][]MissingCollection{}
+			if eligible {
+				want[2] = map[uint64][]MissingCollection{0: {{Namespace: "mycc", Collection: "coll", Eligible: true}}}
+			}
+			if diff := cmp.Diff(want, missing, cmpopts.EquateEmpty()); diff != "" {
+				t.Error(diff)
+			}
+			keyHash := sha256.Sum256([]byte("key"))
+			if v, err := l.state.Get(state.HashedNamespace("mycc", "coll"), string(keyHash[:])); err != nil || v == nil {
+				t.Errorf("hashed value: %v, %v", v, err)
+			}
+		})
+	}
 }
 
 func noPrivateData(int) bool { return false }

@@ -4,6 +4,7 @@ import (
 	"fmt"
 
 	"github.com/hyperledger/fabric-protos-go-apiv2/ledger/rwset"
+	"github.com/hyperledger/fabric-protos-go-apiv2/peer"
 
 	"github.com/heddle-ledger/heddle/ledger/mvcc"
 	"github.com/heddle-ledger/heddle/ledger/pvtstore"
@@ -28,13 +29,6 @@ func (p *PrivateData) sets() mvcc.PrivateSets {
 		return nil
 	}
 	return p.Sets
-}
-
-func (p *PrivateData) missing() map[uint64][]MissingCollection {
-	if p == nil {
-		return nil
-	}
-	return p.Missing
 }
 
 func (p *PrivateData) isEmpty() bool {
@@ -91,11 +85,63 @@ func (c *commit) preparePrivate() error {
 		c.covered = true
 		return nil
 	}
+	if c.private == nil {
+		missing, err := c.allMissing()
+		if err != nil {
+			return err
+		}
+		c.private = &PrivateData{Missing: missing}
+	}
 	if err := l.points.Hit(PointBeforePrepare); err != nil {
 		return err
 	}
 	l.prepared = true
-	return l.private.Prepare(c.number, c.private.sets(), c.private.missing(), true)
+	return l.private.Prepare(c.number, c.private.Sets, c.private.Missing, true)
+}
+
+// allMissing lists all private data that the transactions name which earlier
+// validation let pass, for a caller that collects none: what this peer is
+// entitled to can be had later (LEDGER §16).
+func (c *commit) allMissing() (map[uint64][]MissingCollection, error) {
+	out := map[uint64][]MissingCollection{}
+	for i := range c.block.Len() {
+		if c.passed[i] != byte(peer.TxValidationCode_VALID) {
+			continue
+		}
+		set, err := c.block.Tx(i).RWSet()
+		if err != nil {
+			continue
+		}
+		for k := range set.Namespaces {
+			ns := &set.Namespaces[k]
+			for _, coll := range ns.Collections {
+				if len(coll.PvtHash) == 0 {
+					continue
+				}
+				eligible, err := c.l.eligible(ns.Namespace, coll.Name)
+				if err != nil {
+					return nil, err
+				}
+				out[uint64(i)] = append(out[uint64(i)], MissingCollection{Namespace: ns.Namespace, Collection: coll.Name, Eligible: eligible})
+			}
+		}
+	}
+	return out, nil
+}
+
+// eligible tells whether this peer's organisation is a member of a collection as
+// it is deployed before the block.
+func (l *Ledger) eligible(chaincode, name string) (bool, error) {
+	pkg, err := l.committedCollections(chaincode)
+	if err != nil {
+		return false, err
+	}
+	for _, cfg := range pkg.GetConfig() {
+		if s := cfg.GetStaticCollectionConfig(); s.GetName() == name {
+			return l.membership(l.id, s.GetMemberOrgsPolicy())
+		}
+	}
+	return false, nil
 }
 
 func (c *commit) commitPrivate() error {

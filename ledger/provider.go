@@ -45,6 +45,7 @@ const (
 const (
 	keyLedgerPrefix      = "l"
 	keyUnderConstruction = "underConstructionLedgerKey"
+	keyLaterFormat       = "f" // of 2.x, never written here (LEDGER §23.1)
 )
 
 // Crash points of Create.
@@ -114,6 +115,9 @@ func (p *Provider) openStores() error {
 		return err
 	}
 	p.list = p.ids.Raw()
+	if format, err := p.list.Get([]byte(keyLaterFormat)); err != nil || format != nil {
+		return errors.Join(err, &kv.FormatError{Dir: p.ids.Dir(), Format: string(format)})
+	}
 	p.blocks, err = blockfile.OpenProvider(blockfile.Config{
 		Dir: path.Join(p.cfg.Dir, dirChains), FS: p.cfg.FS, Index: blockfile.IndexAll,
 		Log: p.cfg.Log, Metrics: p.cfg.Metrics, Points: p.cfg.Points,
@@ -121,16 +125,23 @@ func (p *Provider) openStores() error {
 	if err != nil {
 		return err
 	}
-	if p.cfg.OpenState != nil {
-		p.state, err = p.cfg.OpenState()
-	} else {
-		p.state, err = leveldb.OpenProvider(leveldb.Config{Dir: path.Join(p.cfg.Dir, dirState), FS: p.cfg.FS})
-	}
-	if err != nil {
-		return err
+	if p.state, err = openState(&p.cfg); err != nil {
+		return fmt.Errorf("open state database: %w", err)
 	}
 	p.sides, err = openSideStores(&p.cfg)
 	return err
+}
+
+// openState returns a nil interface with an error, not one of a nil pointer.
+func openState(cfg *Config) (state.Provider, error) {
+	if cfg.OpenState != nil {
+		return cfg.OpenState()
+	}
+	p, err := leveldb.OpenProvider(leveldb.Config{Dir: path.Join(cfg.Dir, dirState), FS: cfg.FS})
+	if err != nil {
+		return nil, err
+	}
+	return p, nil
 }
 
 func (p *Provider) closeStores() error {

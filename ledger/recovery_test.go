@@ -1,16 +1,20 @@
 package ledger
 
 import (
+	"encoding/hex"
 	"errors"
 	"maps"
 	"path"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/heddle-ledger/heddle/internal/failpoint"
 	"github.com/heddle-ledger/heddle/internal/vfs"
+	"github.com/heddle-ledger/heddle/internal/vfs/errorfs"
 	"github.com/heddle-ledger/heddle/ledger/kv"
 )
 
@@ -182,5 +186,92 @@ func TestConstructionFlagOfGrownLedger(t *testing.T) {
 	if !errors.As(err, &construction) || !IsFatal(err) ||
 		construction.Error() != "data inconsistency: under construction flag is set for ledger [vecch] while the height of the blockchain is [11]" {
 		t.Errorf("got %v", err)
+	}
+}
+
+// TestStoppedInGenesis is the case genesis_stop of repair.json: the process ended
+// between the genesis block's append and the private store's Commit. 1.4.12 fails
+// at every start; here the join is completed (LEDGER §17.2, §2.3).
+func TestStoppedInGenesis(t *testing.T) {
+	fs := vfs.NewMem()
+	points := &failpoint.Points{}
+	points.Arm(PointAfterBlock, func(int) error { return errCrash })
+	cfg := vectorConfig(t, fs)
+	cfg.Points = points
+	genesis := allBlocks(t, "ledger_root.tar.gz", "vecch")[0]
+	p := openProvider(t, cfg)
+	if _, err := p.Create(genesis); !errors.Is(err, errCrash) {
+		t.Fatalf("got %v", err)
+	}
+	after := fs.Crash(vfs.LoseUnsynced, 0)
+	p.Close()
+	// As the reference leaves it: the marker, and no last block.
+	db, err := kv.Open(kv.Config{Dir: testDir + "/pvtdataStore", FS: after})
+	must(t, err)
+	must(t, db.Store("vecch").Delete([]byte{1}, true))
+	must(t, db.Store("vecch").Put([]byte{0}, nil, true))
+	must(t, db.Close())
+
+	p = openProvider(t, vectorConfig(t, after))
+	l := openLedger(t, p, "vecch")
+	if l.Height() != 1 || l.private.NextBlock() != 1 {
+		t.Errorf("height %d, private store %d", l.Height(), l.private.NextBlock())
+	}
+	must(t, p.Close())
+	private := dump(t, after)["pvtdataStore"]
+	if got := private[hex.EncodeToString([]byte("vecch\x00\x01"))]; got != "00" || len(private) != 1 {
+		t.Errorf("private store: %v", private)
+	}
+}
+
+// TestLaterFormat: directories of 2.x are refused, not misread (LEDGER §23.1).
+func TestLaterFormat(t *testing.T) {
+	for dir, key := range map[string]string{
+		"ledgerProvider": "f", "stateLeveldb": "_\x00f", "historyLeveldb": "_\x00f", "chains/index": "_\x00f",
+	} {
+		t.Run(dir, func(t *testing.T) {
+			fs := untar(t, "ledger_root.tar.gz")
+			db, err := kv.Open(kv.Config{Dir: path.Join(testDir, dir), FS: fs})
+			must(t, err)
+			must(t, db.Raw().Put([]byte(key), []byte("2.0"), true))
+			must(t, db.Close())
+			_, err = OpenProvider(vectorConfig(t, fs))
+			var format *kv.FormatError
+			want := "unexpected format. db info = [leveldb at [" + path.Join(testDir, dir) + "]], data format = [2.0], expected format = []"
+			if !errors.As(err, &format) || !strings.Contains(err.Error(), want) {
+				t.Errorf("got %v", err)
+			}
+		})
+	}
+}
+
+// TestUnusableDirectories: a store that cannot be opened stops the start, and the
+// error names it (LEDGER §2.2).
+func TestUnusableDirectories(t *testing.T) {
+	for _, dir := range append([]string{"fileLock"}, databases...) {
+		t.Run(dir, func(t *testing.T) {
+			name := path.Join(testDir, dir)
+			fs := untar(t, "ledger_root.tar.gz")
+			must(t, fs.RemoveAll(name))
+			must(t, fs.MkdirAll(name, 0o755))
+			must(t, vfs.WriteFile(fs, name+"/000001.ldb", []byte("not a table"), 0o644))
+			if _, err := OpenProvider(vectorConfig(t, fs)); !errors.Is(err, kv.ErrNotDatabase) || !strings.Contains(err.Error(), name) {
+				t.Errorf("got %v", err)
+			}
+		})
+		t.Run(dir+" read-only", func(t *testing.T) {
+			name := path.Join(testDir, dir)
+			inner := untar(t, "ledger_root.tar.gz")
+			fs := errorfs.New(inner, func(op errorfs.Op, file string) error {
+				if op == errorfs.OpWrite && strings.HasPrefix(file, name+"/") {
+					return syscall.EROFS
+				}
+				return nil
+			})
+			// goleveldb does not wrap all of its errors.
+			if _, err := OpenProvider(vectorConfig(t, fs)); err == nil || !strings.Contains(err.Error(), syscall.EROFS.Error()) || !strings.Contains(err.Error(), name) {
+				t.Errorf("got %v", err)
+			}
+		})
 	}
 }

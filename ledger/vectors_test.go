@@ -1,6 +1,7 @@
 package ledger
 
 import (
+	"bytes"
 	"encoding/hex"
 	"errors"
 	"fmt"
@@ -178,6 +179,8 @@ type queries struct {
 	} `json:"config_history_cc1"`
 	Block3 []privateTx `json:"pvtdata_block_3"`
 	Block4 []privateTx `json:"pvtdata_block_4"`
+
+	Missing string `json:"missing_most_recent_10"`
 }
 
 type privateTx struct {
@@ -205,6 +208,12 @@ func TestQueries(t *testing.T) {
 			}
 			if got := hex.EncodeToString(protoutil.BlockHash(b.Header)); got != w.Hash {
 				t.Errorf("block %d: hash %s", w.Number, got)
+			}
+			if got := hex.EncodeToString(protoutil.BlockHeaderBytes(b.Header)); got != w.Header || hex.EncodeToString(b.Header.DataHash) != w.DataHash {
+				t.Errorf("block %d: header %s", w.Number, got)
+			}
+			if !bytes.Equal(protoutil.DataHash(b.Data.Data), b.Header.DataHash) {
+				t.Errorf("block %d: data hash", w.Number)
 			}
 			for i, m := range w.Metadata {
 				if hex.EncodeToString(b.Metadata.Metadata[i]) != m {
@@ -251,6 +260,10 @@ func TestQueries(t *testing.T) {
 	t.Run("private data", func(t *testing.T) {
 		checkPrivate(t, l, 3, want.Block3)
 		checkPrivate(t, l, 4, want.Block4)
+		missing, err := l.MissingPrivateData(10)
+		if err != nil || want.Missing != "map[]" || len(missing) != 0 {
+			t.Errorf("missing: %v, %v, want %s", missing, err, want.Missing)
+		}
 	})
 }
 

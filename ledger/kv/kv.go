@@ -13,6 +13,7 @@ import (
 	"fmt"
 	"io/fs"
 	"path"
+	"syscall"
 
 	"github.com/syndtr/goleveldb/leveldb"
 	"github.com/syndtr/goleveldb/leveldb/filter"
@@ -78,7 +79,7 @@ func Open(cfg Config) (*Database, error) {
 	}
 	stor, err := openStorage(fsys, cfg.Dir)
 	if err != nil {
-		return nil, fmt.Errorf("Error opening leveldb: %w", err) //nolint:staticcheck // the reference's text
+		return nil, openError(cfg.Dir, err)
 	}
 	cut, err := cutJournal(fsys, cfg.Dir, stor)
 	if err != nil {
@@ -91,9 +92,45 @@ func Open(cfg Config) (*Database, error) {
 	ldb, err := leveldb.Open(&orderedStorage{Storage: stor}, cfg.options())
 	if err != nil {
 		stor.Close()
-		return nil, fmt.Errorf("Error opening leveldb: %w", err) //nolint:staticcheck // the reference's text
+		return nil, openError(cfg.Dir, err)
 	}
-	return &Database{ldb: ldb, stor: stor, dir: cfg.Dir}, nil
+	d := &Database{ldb: ldb, stor: stor, dir: cfg.Dir}
+	if err := d.checkFormat(); err != nil {
+		return nil, errors.Join(err, d.Close())
+	}
+	return d, nil
+}
+
+// openError keeps the reference's text for a directory that is in use, and names
+// the directory for all that an operator has to repair.
+func openError(dir string, err error) error {
+	if errors.Is(err, syscall.EAGAIN) || errors.Is(err, vfs.ErrLocked) {
+		return fmt.Errorf("Error opening leveldb: %w", err) //nolint:staticcheck // the reference's text
+	}
+	return fmt.Errorf("Error opening leveldb: %s: %w", dir, err) //nolint:staticcheck // begins like the reference's
+}
+
+// FormatError refuses a database that a later version of the reference wrote:
+// its keys mean something else (LEDGER §23.1).
+type FormatError struct {
+	Dir    string
+	Format string // the data's, as recorded
+}
+
+func (e *FormatError) Error() string {
+	return fmt.Sprintf("unexpected format. db info = [leveldb at [%s]], data format = [%s], expected format = []", e.Dir, e.Format)
+}
+
+// checkFormat looks for the format record of later versions.
+func (d *Database) checkFormat() error {
+	v, err := d.Store("_").Get([]byte("f"))
+	if err != nil {
+		return fmt.Errorf("read format of %s: %w", d.dir, err)
+	}
+	if v == nil {
+		return nil
+	}
+	return &FormatError{Dir: d.dir, Format: string(v)}
 }
 
 func (cfg Config) options() *opt.Options {
