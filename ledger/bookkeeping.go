@@ -2,7 +2,7 @@ package ledger
 
 import (
 	"crypto/sha256"
-	"fmt"
+	"errors"
 	"maps"
 	"math"
 	"slices"
@@ -82,7 +82,7 @@ func anyMetadata(s *state.Space) bool {
 // schedule (LEDGER §14.2).
 func (l *Ledger) schedule(u *mvcc.Updates, block uint64, b *bookkeeping) error {
 	for _, c := range u.Collections() {
-		btl, err := l.blockToLive(c.Namespace, c.Name)
+		btl, err := l.lifeOf(c.Namespace, c.Name)
 		if err != nil {
 			return err
 		}
@@ -195,6 +195,20 @@ func (l *Ledger) purgeKeys(u *mvcc.Updates, c mvcc.Collection, committing uint64
 	return nil
 }
 
+// lifeOf is the block-to-live of a collection that a block writes. Validation
+// does not ask whether a collection is deployed, so any endorser can get writes
+// to one that is not into a valid transaction. A 1.4 peer stops at such a block
+// for good (LEDGER §14.3); here what was written never expires.
+func (l *Ledger) lifeOf(ns, coll string) (uint64, error) {
+	btl, err := l.blockToLive(ns, coll)
+	var unknown *pvtstore.UnknownCollectionError
+	if errors.As(err, &unknown) {
+		l.log.Warningf("[%s] A valid transaction writes to a collection that is not deployed: %s", l.id, unknown)
+		return 0, nil
+	}
+	return btl, err
+}
+
 // blockToLive is the block-to-live of a collection as it was deployed when
 // first asked for (LEDGER §8.3). Only the committer and the private store ask.
 func (l *Ledger) blockToLive(ns, coll string) (uint64, error) {
@@ -209,11 +223,7 @@ func (l *Ledger) blockToLive(ns, coll string) (uint64, error) {
 		return 0, err
 	}
 	if v != nil {
-		pkg, err := parseCollections(v.Value)
-		if err != nil {
-			return 0, fmt.Errorf("collections of chaincode [%s]: %w", ns, err)
-		}
-		for _, c := range pkg.GetConfig() {
+		for _, c := range l.deployedCollections(ns, v.Value).GetConfig() {
 			if s := c.GetStaticCollectionConfig(); s.GetName() == coll {
 				l.btl[key] = s.GetBlockToLive()
 				return s.GetBlockToLive(), nil

@@ -1,7 +1,6 @@
 package ledger
 
 import (
-	"fmt"
 	"slices"
 	"strings"
 
@@ -67,10 +66,7 @@ func (l *Ledger) newlyEligible(c *lifecycleChange) ([]string, error) {
 	if err != nil || before == nil {
 		return nil, err
 	}
-	after, err := parseCollections(c.collections)
-	if err != nil {
-		return nil, fmt.Errorf("collections of chaincode [%s]: %w", c.chaincode, err)
-	}
+	after := l.deployedCollections(c.chaincode, c.collections)
 	old := map[string]*peer.CollectionPolicyConfig{}
 	for _, cfg := range before.GetConfig() {
 		s := cfg.GetStaticCollectionConfig()
@@ -83,15 +79,7 @@ func (l *Ledger) newlyEligible(c *lifecycleChange) ([]string, error) {
 		if !existed {
 			continue
 		}
-		was, err := l.membership(l.id, policy)
-		if err != nil {
-			return nil, err
-		}
-		is, err := l.membership(l.id, s.GetMemberOrgsPolicy())
-		if err != nil {
-			return nil, err
-		}
-		if !was && is {
+		if !l.isMember(s.GetName(), policy) && l.isMember(s.GetName(), s.GetMemberOrgsPolicy()) {
 			out = append(out, s.GetName())
 		}
 	}
@@ -109,9 +97,28 @@ func (l *Ledger) committedCollections(chaincode string) (*peer.CollectionConfigP
 	if err != nil || v == nil {
 		return nil, err
 	}
-	pkg, err := parseCollections(v.Value)
+	return l.deployedCollections(chaincode, v.Value), nil
+}
+
+// deployedCollections decodes a collection package on the way of a commit. One
+// that does not decode counts as empty: a transaction of qscc may be valid
+// whatever it writes (ENDORSE-VALIDATE §6.4), and what is in the chain must not
+// stop the peer.
+func (l *Ledger) deployedCollections(chaincode string, raw []byte) *peer.CollectionConfigPackage {
+	pkg, err := parseCollections(raw)
 	if err != nil {
-		return nil, fmt.Errorf("collections of chaincode [%s]: %w", chaincode, err)
+		l.log.Warningf("[%s] The collections of chaincode [%s] do not decode: %s", l.id, chaincode, err)
+		return &peer.CollectionConfigPackage{}
 	}
-	return pkg, nil
+	return pkg
+}
+
+// isMember tells whether this peer's organisation is a member of a collection;
+// under a policy that is no policy nobody is.
+func (l *Ledger) isMember(collection string, policy *peer.CollectionPolicyConfig) bool {
+	member, err := l.membership(l.id, policy)
+	if err != nil {
+		l.log.Warningf("[%s] The members of collection [%s] are not known: %s", l.id, collection, err)
+	}
+	return err == nil && member
 }

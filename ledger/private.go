@@ -138,7 +138,7 @@ func (l *Ledger) eligible(chaincode, name string) (bool, error) {
 	}
 	for _, cfg := range pkg.GetConfig() {
 		if s := cfg.GetStaticCollectionConfig(); s.GetName() == name {
-			return l.membership(l.id, s.GetMemberOrgsPolicy())
+			return l.isMember(name, s.GetMemberOrgsPolicy()), nil
 		}
 	}
 	return false, nil

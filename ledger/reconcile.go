@@ -221,7 +221,7 @@ func (l *Ledger) applyOldWrite(batch *state.Batch, books *bookkeeping, k private
 	if w.Delete {
 		return nil
 	}
-	btl, err := l.blockToLive(k.ns, k.coll)
+	btl, err := l.lifeOf(k.ns, k.coll)
 	if err != nil {
 		return err
 	}

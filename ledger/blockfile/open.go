@@ -147,6 +147,9 @@ func (s *Store) verify(c checkpoint, nums []int) (t tip, ok bool, err error) {
 	if err != nil || rec == nil || rec.number != c.last {
 		return t, false, err
 	}
+	if rec.isGarbled() {
+		return t, false, s.damage(c.file, c.size, "the transactions of committed block [%d], which ends here, are not those of its header", c.last)
+	}
 	t.hash, t.prevHash = protoutil.BlockHash(rec.header()), rec.prevHash
 	return t, true, nil
 }
@@ -345,6 +348,9 @@ func (s *Store) indexFile(at location, next uint64, prev []byte) (uint64, []byte
 		rec, err := parseRecord(body)
 		if err != nil || rec.number != next || prev != nil && !bytes.Equal(prev, rec.prevHash) {
 			return next, prev, s.damage(at.file, at.offset, "block [%d] expected, following [%x]", next, prev)
+		}
+		if rec.isGarbled() {
+			return next, prev, s.damage(at.file, at.offset, "the transactions of block [%d] are not those of its header", next)
 		}
 		prev = protoutil.BlockHash(rec.header())
 		entry := indexedBlock{

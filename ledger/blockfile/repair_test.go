@@ -1,6 +1,7 @@
 package blockfile
 
 import (
+	"bytes"
 	"encoding/hex"
 	"encoding/json"
 	"errors"
@@ -337,5 +338,51 @@ func TestIndexedBlockIsNotCut(t *testing.T) {
 	}
 	if before != fmt.Sprint(dumpFiles(t, fsys, bfDir)) {
 		t.Error("files changed")
+	}
+}
+
+// TestGarbledTransactions: bytes changed within a transaction leave the form of
+// the record as it is; the data hash tells, for the last block at every open and
+// for all blocks when the index is built anew.
+func TestGarbledTransactions(t *testing.T) {
+	t.Parallel()
+	blocks := vectorBlocks(t)
+	base := vfs.NewMem()
+	cfg := testConfig(t, base)
+	cfg.MaxFileSize = 0
+	p, s := openBF(t, cfg)
+	for _, b := range blocks {
+		must(t, s.Append(protoutil.ParseBlock(b)))
+	}
+	must(t, p.Close())
+	file := bfDir + "/blockfile_000000"
+	for _, tc := range []struct {
+		block   int
+		noIndex bool
+		refused bool
+	}{
+		{8, false, true},
+		{8, true, false}, // a write that was cut short looks the same: it is cut off
+		{4, false, false},
+		{4, true, true},
+		{0, true, false}, // taken as it was joined
+	} {
+		fsys := base.Crash(vfs.KeepUnsynced, 0)
+		data := get[[]byte](t)(vfs.ReadFile(fsys, file))
+		at := bytes.Index(data, blocks[tc.block].Data.Data[0])
+		data[at+20] ^= 0xff
+		must(t, vfs.WriteFile(fsys, file, data, 0o660))
+		if tc.noIndex {
+			removeIndex(t, fsys)
+		}
+		quiet := cfg
+		quiet.FS, quiet.Log = fsys, nil
+		p := get[*Provider](t)(OpenProvider(quiet))
+		_, err := p.Open("bf")
+		var damage *DamageError
+		if errors.As(err, &damage) != tc.refused || (err != nil) != tc.refused {
+			t.Errorf("block %d, without index %v: %v", tc.block, tc.noIndex, err)
+		}
+		must(t, p.Close())
 	}
 }

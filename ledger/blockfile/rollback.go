@@ -210,6 +210,9 @@ func removeBlockEntries(batch *kv.Batch, index *kv.Store, f *files, num uint64) 
 	if rec.number != num {
 		return fmt.Errorf("%w: block [%d] is expected where block [%d] is", errUnknownBlock, num, rec.number)
 	}
+	if rec.isGarbled() {
+		return fmt.Errorf("%w: block [%d] has other transactions than its header says", errUnknownBlock, num)
+	}
 	batch.Delete(numberKey(keyBuf[:], num))
 	batch.Delete(hashKey(keyBuf[:], protoutil.BlockHash(rec.header())))
 	block := protoutil.ParseBlock(rec.block())

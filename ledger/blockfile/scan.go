@@ -35,12 +35,17 @@ type scanResult struct {
 // torn tells whether the last record found is not what its header promises: a
 // crash can leave a hole in the middle of a record whose end is there. Only a
 // record without successor can be torn.
-func (r scanResult) torn() bool {
-	if r.last == nil || len(r.last.dataHash) != sha256.Size {
-		return false
-	}
-	return !bytes.Equal(r.last.dataHash, protoutil.DataHash(r.last.txs))
+func (r scanResult) torn() bool { return r.last != nil && r.last.differs() }
+
+// differs tells whether the transactions of a record are not those that its
+// header names.
+func (r *record) differs() bool {
+	return len(r.dataHash) == sha256.Size && !bytes.Equal(r.dataHash, protoutil.DataHash(r.txs))
 }
+
+// isGarbled is differs for a committed block. What came from an orderer was
+// checked before it was written; a genesis block is taken as it is given.
+func (r *record) isGarbled() bool { return r.number > 0 && r.differs() }
 
 // scan reads the records of file t.file from t.size on, as long as they decode
 // completely and continue the chain (LEDGER §3.8).
