@@ -162,8 +162,10 @@ func (c *definitionCache) readCollections(chaincode string) (map[string]bool, er
 		return nil, err
 	}
 	pkg := &peer.CollectionConfigPackage{}
-	if err := proto.Unmarshal(raw, pkg); err != nil {
-		return nil, fmt.Errorf("unmarshal collections of chaincode %s: %w", chaincode, err)
+	// What does not decode defines nothing. It can be there: transactions of
+	// qscc are valid whatever they write (§6.4).
+	if proto.Unmarshal(raw, pkg) != nil {
+		return nil, nil
 	}
 	set := make(map[string]bool, len(pkg.Config))
 	for _, config := range pkg.Config {

@@ -24,3 +24,17 @@ func TestSystemNames(t *testing.T) {
 		}
 	}
 }
+
+// lsccState is a state with a chaincode whose collections are garbage.
+type lsccState struct{ State }
+
+func (lsccState) GetState(string, string) ([]byte, error) { return []byte("garbage"), nil }
+
+func TestGarbageDefinesNoCollections(t *testing.T) {
+	t.Parallel()
+	c := newDefinitionCache(nil)
+	c.state = lsccState{}
+	if defined, err := c.Defines("cc", "coll"); defined || err != nil {
+		t.Errorf("got %v, %v", defined, err)
+	}
+}
