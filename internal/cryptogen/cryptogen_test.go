@@ -244,3 +244,29 @@ func TestDefaultTemplate(t *testing.T) {
 		t.Errorf("default template holds %q, want %q", got, want)
 	}
 }
+
+// TestSampleConfig makes the network of the shipped configuration.
+func TestSampleConfig(t *testing.T) {
+	t.Parallel()
+	text, err := os.ReadFile("../../sampleconfig/crypto-config.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	n, err := Parse(text)
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	if err := Generate(n, dir, &bytes.Buffer{}); err != nil {
+		t.Fatal(err)
+	}
+	for _, f := range []string{
+		"ordererOrganizations/example.com/orderers/orderer.example.com/tls/server.crt",
+		"peerOrganizations/org2.example.com/peers/peer1.org2.example.com/msp/config.yaml",
+		"peerOrganizations/org1.example.com/users/User1@org1.example.com/tls/client.key",
+	} {
+		if _, err := os.Stat(filepath.Join(dir, f)); err != nil {
+			t.Error(err)
+		}
+	}
+}
