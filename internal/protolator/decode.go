@@ -48,10 +48,22 @@ type Message struct {
 // Unmarshal parses the bytes of a message.
 func (t Type) Unmarshal(raw []byte) (*Message, error) {
 	m := dynamicpb.NewMessage(t.node.md)
-	if err := proto.Unmarshal(raw, m); err != nil {
+	if err := unmarshal(raw, m); err != nil {
 		return nil, err
 	}
 	return &Message{t.node, m}, nil
+}
+
+// unmarshal parses a message. The library dies of a map entry whose key is there
+// twice, the second time with the wrong wire type, when it knows the message by
+// its descriptor only; the reference says it is malformed.
+func unmarshal(raw []byte, m *dynamicpb.Message) (err error) {
+	defer func() {
+		if r := recover(); r != nil {
+			err = fmt.Errorf("proto: malformed map entry: %v", r)
+		}
+	}()
+	return proto.Unmarshal(raw, m)
 }
 
 // WriteJSON writes the message in the form of IDENTITY-CONFIG §9.2.
@@ -220,7 +232,7 @@ func (d decoder) opaque(n node, f protoreflect.FieldDescriptor, parent protorefl
 		return nil, err
 	}
 	m := dynamicpb.NewMessage(c.md)
-	if err := proto.Unmarshal(raw, m); err != nil {
+	if err := unmarshal(raw, m); err != nil {
 		return nil, err
 	}
 	return d.message(c, m)

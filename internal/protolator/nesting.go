@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 
-	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/reflect/protoreflect"
 	"google.golang.org/protobuf/types/dynamicpb"
 )
@@ -318,7 +317,7 @@ func payloadContent(payload protoreflect.Message) (protoreflect.FullName, error)
 	raw := header.Get(header.Descriptor().Fields().ByName("channel_header")).Bytes()
 	md, _ := descriptor("common.ChannelHeader")
 	channelHeader := dynamicpb.NewMessage(md)
-	if err := proto.Unmarshal(raw, channelHeader); err != nil {
+	if err := unmarshal(raw, channelHeader); err != nil {
 		return "", fmt.Errorf("corrupt channel header: %w", err)
 	}
 	switch t := channelHeader.Get(md.Fields().ByName("type")).Int(); t {
