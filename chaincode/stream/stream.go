@@ -169,7 +169,7 @@ func (s *Stream) handle(msg *peer.ChaincodeMessage) error {
 	case refuse:
 		s.enqueue(s.reply(msg, nil, s.refusal(msg)), nil) //nolint:errcheck // the stream has ended
 	case drop:
-		s.cfg.Log.Errorf("Another request pending for this CC: %s, Txid: %s, ChannelID: %s. Cannot process.", s.cname, msg.Txid, msg.ChannelId)
+		s.cfg.Log.Errorf("Another request pending for this CC: %s, Txid: %s, ChannelID: %s. Cannot process.", flog.Foreign(s.cname), flog.Foreign(msg.Txid), flog.Foreign(msg.ChannelId))
 	case end:
 		return v.err
 	}
@@ -188,7 +188,7 @@ func (s *Stream) register(payload []byte) {
 	s.cname, s.instance = id.Name, ParseTarget(id.Name)
 	s.mu.Unlock()
 	if err := s.cfg.Host.Register(s); err != nil {
-		s.cfg.Log.Errorf("Failed to register chaincode %s: %s", id.Name, err)
+		s.cfg.Log.Errorf("Failed to register chaincode %s: %s", flog.Foreign(id.Name), flog.ForeignError(err))
 		return
 	}
 	s.mu.Lock()

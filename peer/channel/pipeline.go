@@ -103,7 +103,7 @@ func (p *pipeline) prepare(ctx context.Context, out chan<- *scanned) error {
 		}
 		b := protoutil.ParseBlock(a.block)
 		if err := p.config.verify(b); err != nil {
-			p.log.Errorf("Block [%d] is rejected: %v", b.Number(), err)
+			p.log.Errorf("Block [%d] is rejected: %s", b.Number(), flog.ForeignError(err))
 			p.inbox.reject(err)
 			continue
 		}

@@ -168,7 +168,7 @@ func (e *Endorser) admit(view *proposal.View) (*request, error) {
 	if err := view.Check(e.cfg.Identities); err != nil {
 		e.metrics.invalid.Add(1)
 		if denied, ok := errors.AsType[*proposal.AccessDenied](err); ok {
-			e.reasons.Warningf("channel [%s]: %s", denied.ChannelID, denied.Reason)
+			e.reasons.Warningf("channel [%s]: %s", flog.Foreign(denied.ChannelID), flog.ForeignError(denied.Reason))
 		}
 		return nil, err
 	}

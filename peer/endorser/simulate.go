@@ -11,6 +11,7 @@ import (
 
 	"github.com/heddle-ledger/heddle/chaincode/packaging"
 	"github.com/heddle-ledger/heddle/chaincode/support"
+	"github.com/heddle-ledger/heddle/internal/flog"
 	"github.com/heddle-ledger/heddle/internal/protoutil"
 )
 
@@ -78,7 +79,7 @@ func (e *Endorser) run(ctx context.Context, r *request, p *support.TxParams, out
 		input = decorate(p.Proposal, input)
 	}
 	if err := e.callChaincode(ctx, r, p, input, out); err != nil {
-		e.log.Errorf("[%s][%s] failed to invoke chaincode %s, error: %s", r.channelID, shortTxID(r.txID), r.chaincodeText(), err)
+		e.log.Errorf("[%s][%s] failed to invoke chaincode %s, error: %s", r.channelID, shortTxID(r.txID), r.chaincodeText(), flog.ForeignError(err))
 		return err
 	}
 	return nil

@@ -232,7 +232,7 @@ func (r *filteredResponder) SendStatus(s common.Status) error {
 func (r *filteredResponder) SendBlock(b *deliver.Block, channelID string, _ *common.Envelope) error {
 	encoded, err := r.filtered(b, channelID)
 	if err != nil {
-		r.log.Warningf("Failed to generate filtered block due to: %s", err)
+		r.log.Warningf("Failed to generate filtered block due to: %s", flog.ForeignError(err))
 		return r.SendStatus(common.Status_BAD_REQUEST)
 	}
 	return r.stream.SendMsg(rpc.Encoded(encoded))

@@ -10,6 +10,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"github.com/heddle-ledger/heddle/chaincode/packaging"
+	"github.com/heddle-ledger/heddle/internal/flog"
 	"github.com/heddle-ledger/heddle/internal/protoutil"
 	"github.com/heddle-ledger/heddle/peer/validation/vscc"
 )
@@ -76,8 +77,8 @@ func (v *Validator) record(s *Scan, verdicts []judgement) error {
 		case peer.TxValidationCode_VALID:
 		default:
 			s.reasons[i] = verdicts[i].reason
-			v.log.Warningf("[%s] Block [%d] transaction [%d] txId [%s] is invalid: %s: %v",
-				v.cfg.ChannelID, s.block.Number(), i, s.block.Tx(i).ID(), code, verdicts[i].reason)
+			v.log.Warningf("[%s] Block [%d] transaction [%d] txId [%s] is invalid: %s: %s",
+				v.cfg.ChannelID, s.block.Number(), i, flog.Foreign(s.block.Tx(i).ID()), code, flog.ForeignError(verdicts[i].reason))
 		}
 		flags[i] = byte(verdicts[i].code)
 	}

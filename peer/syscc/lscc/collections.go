@@ -8,6 +8,7 @@ import (
 	"github.com/hyperledger/fabric-protos-go-apiv2/peer"
 	"google.golang.org/protobuf/proto"
 
+	"github.com/heddle-ledger/heddle/internal/flog"
 	"github.com/heddle-ledger/heddle/internal/policy"
 )
 
@@ -52,7 +53,7 @@ func (l *LSCC) checkMembers(d *deployment, cc *peer.CollectionConfig) error {
 			return err
 		}
 		if !known[org] {
-			l.log.Warningf("collection-name: %s collection member %s is not part of the channel", coll.Name, org)
+			l.log.Warningf("collection-name: %s collection member %s is not part of the channel", flog.Foreign(coll.Name), flog.Foreign(org))
 		}
 	}
 	if _, err := policy.NewSignaturePolicy(members, d.bundle.MSPManager(), l.log); err != nil {
