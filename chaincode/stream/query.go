@@ -12,6 +12,16 @@ import (
 // batchSize is the number of results in one un-paginated response.
 const batchSize = 100
 
+// maxBytes bounds what one message to a chaincode carries and what one
+// transaction writes. More could not be sent: gRPC ends a stream, or the answer
+// to the client, at 100 MiB.
+const maxBytes = 96 << 20
+
+// errTooLarge refuses what would exceed maxBytes.
+func errTooLarge(what string) error {
+	return fmt.Errorf("%s of the transaction exceeds %d bytes", what, maxBytes)
+}
+
 // rows yields marshalled results; more is false at the end.
 type rows struct {
 	next  func() (row []byte, more bool, err error)
@@ -50,12 +60,13 @@ type iterator struct {
 
 // batch makes the next response of an un-paginated query (CHAINCODE §3.2). One
 // result beyond the batch is read, which counts as read in the read set; but
-// none beyond the overall limit.
+// none beyond the overall limit. A batch is shorter when its results are large.
 func (it *iterator) batch(limit int) (*peer.QueryResponse, error) {
-	resp := &peer.QueryResponse{Id: it.id}
+	resp, size := &peer.QueryResponse{Id: it.id}, 0
 	add := func(row []byte) {
 		resp.Results = append(resp.Results, &peer.QueryResultBytes{ResultBytes: row})
 		it.returned++
+		size += len(row)
 	}
 	if it.pending != nil {
 		add(it.pending)
@@ -69,7 +80,7 @@ func (it *iterator) batch(limit int) (*peer.QueryResponse, error) {
 		if !more {
 			return resp, nil
 		}
-		if len(resp.Results) == batchSize {
+		if len(resp.Results) == batchSize || len(resp.Results) > 0 && size+len(row) > maxBytes {
 			it.pending, resp.HasMore = row, true
 			return resp, nil
 		}
@@ -105,7 +116,7 @@ func (s *Stream) open(tx *transaction, r rows) ([]byte, error) {
 // simulation's results, which would then cover the whole range.
 func page(it PageIterator, limit int32) ([]byte, error) {
 	defer it.Close()
-	resp := &peer.QueryResponse{Id: newUUID()}
+	resp, size := &peer.QueryResponse{Id: newUUID()}, 0
 	for r := stateRows(it); len(resp.Results) < int(limit); {
 		row, more, err := r.next()
 		if err != nil {
@@ -113,6 +124,9 @@ func page(it PageIterator, limit int32) ([]byte, error) {
 		}
 		if !more {
 			break
+		}
+		if size += len(row); size > maxBytes {
+			return nil, errTooLarge("a page")
 		}
 		resp.Results = append(resp.Results, &peer.QueryResultBytes{ResultBytes: row})
 	}

@@ -109,6 +109,9 @@ func (s *Stream) putState(tx *transaction, payload []byte) error {
 	if req.Collection != "" {
 		return s.refusePrivateUse(tx, req.Collection)
 	}
+	if err := tx.write(req.Key, req.Value); err != nil {
+		return err
+	}
 	return tx.call.Simulator.SetState(s.instance.Name, req.Key, req.Value)
 }
 
@@ -119,6 +122,9 @@ func (s *Stream) delState(tx *transaction, payload []byte) error {
 	}
 	if req.Collection != "" {
 		return s.refusePrivateUse(tx, req.Collection)
+	}
+	if err := tx.write(req.Key, nil); err != nil {
+		return err
 	}
 	return tx.call.Simulator.DeleteState(s.instance.Name, req.Key)
 }
@@ -158,8 +164,15 @@ func (s *Stream) putStateMetadata(tx *transaction, msg *peer.ChaincodeMessage) e
 	}
 	// The single entry replaces the whole map (CHAINCODE §3.5).
 	entry := map[string][]byte{req.GetMetadata().GetMetakey(): req.GetMetadata().GetValue()}
+	if err := tx.write(metadataOf(req.Key), req.GetMetadata().GetValue()); err != nil {
+		return err
+	}
 	return tx.call.Simulator.SetStateMetadata(s.instance.Name, req.Key, entry)
 }
+
+// metadataOf tells the metadata of a key from its value where writes are
+// counted.
+func metadataOf(key string) string { return key + "\x00metadata" }
 
 // invoke carries out a chaincode-to-chaincode call. Whatever the callee
 // answers is passed on as it came (CHAINCODE §3.7.7).

@@ -27,10 +27,32 @@ type transaction struct {
 	inbox          chan *peer.ChaincodeMessage
 	busy, finished bool
 	iterators      map[string]*iterator
+	// written are the bytes of the values last written, by key, and total their
+	// sum with the keys; both belong to the executing goroutine.
+	written map[string]int
+	total   int
 }
 
 func newTransaction(c *Call) *transaction {
 	return &transaction{call: c, inbox: make(chan *peer.ChaincodeMessage, 2)}
+}
+
+// write counts what the transaction is about to write under a key, in place of
+// what it wrote there before.
+func (tx *transaction) write(key string, value []byte) error {
+	before, again := tx.written[key]
+	total := tx.total + len(value) - before
+	if !again {
+		total += len(key)
+	}
+	if total > maxBytes {
+		return errTooLarge("the write set")
+	}
+	if tx.written == nil {
+		tx.written = map[string]int{}
+	}
+	tx.written[key], tx.total = len(value), total
+	return nil
 }
 
 func (tx *transaction) closeIterators() {
