@@ -427,7 +427,7 @@ func (n *Node) registerEvents() error {
 	}
 	s := events.New(events.Config{
 		Channel: n.eventChannel, Access: n.parts.access, ExpiresAt: x509msp.ExpiresAtOf,
-		TimeWindow: n.cfg.Core.Peer.TimeWindow, MutualTLS: n.parts.server.MutualTLS(),
+		TimeWindow: max(n.cfg.Core.Peer.TimeWindow, 0), MutualTLS: n.parts.server.MutualTLS(),
 		Metrics: n.parts.operations.Provider(), Log: n.cfg.Logging.Root(),
 	})
 	n.parts.events = s
