@@ -137,8 +137,8 @@ func crashAnywhere(t *testing.T, script *chainScript) {
 	runScript(t, script, whole, points, nil)
 	want := dump(t, whole)
 	modes := map[string]vfs.CrashMode{"lose": vfs.LoseUnsynced, "keep": vfs.KeepUnsynced, "tear": vfs.TearUnsynced}
-	if script.ahead > 0 {
-		modes = map[string]vfs.CrashMode{"lose": vfs.LoseUnsynced}
+	skipped := func(mode string, hit int) bool { // what says least, to save time
+		return script.ahead > 0 && mode != "lose" || mode == "keep" && hit%2 == 0 || mode == "tear" && hit%2 == 1
 	}
 	for _, seen := range points.Seen() {
 		for hit := 1; hit <= seen.Hits; hit++ {
@@ -148,6 +148,9 @@ func crashAnywhere(t *testing.T, script *chainScript) {
 				continue
 			}
 			for name, mode := range modes {
+				if skipped(name, hit) {
+					continue
+				}
 				t.Run(fmt.Sprintf("%s/%d/%s", seen.Name, hit, name), func(t *testing.T) {
 					fs := vfs.NewMem()
 					armed := &failpoint.Points{}

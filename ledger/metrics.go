@@ -54,7 +54,9 @@ type txKind struct {
 	code          byte
 }
 
-// maxSeries bounds the counters kept at hand.
+// maxSeries bounds the counters of a channel. Names of chaincodes come from
+// transactions, also from invalid ones, so whoever may write to the channel could
+// make any number of them; beyond the bound new ones count as unknown.
 const maxSeries = 1024
 
 func (m *providerMetrics) forChannel(id string) *ledgerMetrics {
@@ -76,17 +78,21 @@ func (m *ledgerMetrics) count(b *protoutil.Block, flags []byte) {
 		counts[kindOf(b.Tx(i), flags[i])]++
 	}
 	for k, n := range counts {
-		c := m.series[k]
-		if c == nil {
-			if len(m.series) >= maxSeries {
-				clear(m.series)
-			}
-			c = m.transactions.With("channel", m.channel, "transaction_type", k.typeLabel(),
-				"chaincode", k.chaincodeLabel(), "validation_code", peer.TxValidationCode(k.code).String())
-			m.series[k] = c
-		}
-		c.Add(float64(n))
+		m.counter(k).Add(float64(n))
 	}
+}
+
+func (m *ledgerMetrics) counter(k txKind) metrics.Counter {
+	if m.series[k] == nil && len(m.series) >= maxSeries {
+		k = txKind{header: -1, code: k.code}
+	}
+	c := m.series[k]
+	if c == nil {
+		c = m.transactions.With("channel", m.channel, "transaction_type", k.typeLabel(),
+			"chaincode", k.chaincodeLabel(), "validation_code", peer.TxValidationCode(k.code).String())
+		m.series[k] = c
+	}
+	return c
 }
 
 func kindOf(tx *protoutil.Tx, code byte) txKind {

@@ -98,3 +98,21 @@ func TestReport(t *testing.T) {
 		t.Error(diff)
 	}
 }
+
+// TestCountersAreBounded: names made up in transactions do not make counters
+// without end.
+func TestCountersAreBounded(t *testing.T) {
+	r := &recorder{values: map[string]float64{}}
+	m := newProviderMetrics(r).forChannel("ch")
+	for i := range 3 * maxSeries {
+		m.counter(txKind{header: int32(i), name: fmt.Sprint("cc", i), code: 7}).Add(1)
+	}
+	if len(r.values) != maxSeries+1 {
+		t.Errorf("%d counters", len(r.values))
+	}
+	for name, n := range r.values {
+		if n > 1 && n != 2*maxSeries {
+			t.Errorf("%s %v", name, n)
+		}
+	}
+}

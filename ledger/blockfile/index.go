@@ -103,8 +103,12 @@ func (s *Store) firstOccurrence(id string, seen map[string]struct{}, keyBuf []by
 	return !has, err
 }
 
-// maxAbsent bounds the remembered transaction ids, about 10 MiB.
-const maxAbsent = 1 << 16
+// Bounds of the remembered transaction ids, together about 10 MiB. Ids have 64
+// bytes unless somebody means mischief.
+const (
+	maxAbsent   = 1 << 16
+	maxAbsentID = 128
+)
 
 // absentIDs remembers transaction ids that were looked up and are not in the
 // index. Validation asks for every id of a block shortly before Write has to;
@@ -135,7 +139,7 @@ func (a *absentIDs) now() uint64 {
 func (a *absentIDs) note(id string, epoch uint64) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if epoch != a.epoch {
+	if epoch != a.epoch || len(id) > maxAbsentID {
 		return
 	}
 	if len(a.ids) >= maxAbsent {

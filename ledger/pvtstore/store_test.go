@@ -311,6 +311,50 @@ func TestSkipAndAbandon(t *testing.T) {
 	must(t, s.Commit())
 }
 
+// TestCover: covered blocks count as known at once and as committed when they
+// are; a crash in between leaves a store that is ahead, as after a rollback.
+func TestCover(t *testing.T) {
+	t.Parallel()
+	fs := vfs.NewMem()
+	p, s := open(t, Config{FS: fs, PurgeInterval: 4}, vectorBTL)
+	must(t, s.Cover(9))
+	must(t, s.Cover(5)) // known already
+	if s.NextBlock() != 10 || s.Height() != 0 {
+		t.Fatalf("next %d, height %d", s.NextBlock(), s.Height())
+	}
+	if _, err := s.Read(0, nil); !errors.Is(err, ErrEmpty) {
+		t.Errorf("read before anything is committed: %v", err)
+	}
+	for n := range uint64(4) {
+		s.Settle(n)
+	}
+	s.work.purge = false
+	s.Settle(4)
+	s.Settle(2)  // long ago
+	s.Settle(10) // not known
+	if s.NextBlock() != 10 || s.Height() != 5 || !s.work.purge {
+		t.Errorf("next %d, height %d, purge %v", s.NextBlock(), s.Height(), s.work.purge)
+	}
+	if err := s.Prepare(7, nil, nil, true); err == nil || err.Error() != "Expected block number=10, received block number=7" {
+		t.Errorf("prepare of a covered block: %v", err)
+	}
+	must(t, s.Prepare(10, nil, nil, true))
+	if err := s.Cover(11); !errors.Is(err, ErrPending) {
+		t.Errorf("cover beside a prepared batch: %v", err)
+	}
+	must(t, s.Commit())
+	if s.NextBlock() != 11 || s.Height() != 11 {
+		t.Errorf("next %d, height %d", s.NextBlock(), s.Height())
+	}
+	must(t, s.Cover(12))
+	after := fs.Crash(vfs.LoseUnsynced, 0)
+	must(t, p.Close())
+	_, s = open(t, Config{FS: after}, vectorBTL)
+	if s.NextBlock() != 13 || s.Height() != 13 {
+		t.Errorf("after a crash: next %d, height %d", s.NextBlock(), s.Height())
+	}
+}
+
 func TestFilterAndExpiry(t *testing.T) {
 	t.Parallel()
 	v := readVectors(t)
