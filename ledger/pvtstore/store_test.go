@@ -316,7 +316,7 @@ func TestSkipAndAbandon(t *testing.T) {
 func TestCover(t *testing.T) {
 	t.Parallel()
 	fs := vfs.NewMem()
-	p, s := open(t, Config{FS: fs, PurgeInterval: 4}, vectorBTL)
+	p, s := open(t, Config{FS: fs}, vectorBTL)
 	must(t, s.Cover(9))
 	must(t, s.Cover(5)) // known already
 	if s.NextBlock() != 10 || s.Height() != 0 {
@@ -325,14 +325,14 @@ func TestCover(t *testing.T) {
 	if _, err := s.Read(0, nil); !errors.Is(err, ErrEmpty) {
 		t.Errorf("read before anything is committed: %v", err)
 	}
-	for n := range uint64(4) {
+	for n := range uint64(5) {
 		s.Settle(n)
 	}
 	s.work.purge = false
-	s.Settle(4)
+	s.Settle(5)
 	s.Settle(2)  // long ago
 	s.Settle(10) // not known
-	if s.NextBlock() != 10 || s.Height() != 5 || !s.work.purge {
+	if s.NextBlock() != 10 || s.Height() != 6 || !s.work.purge {
 		t.Errorf("next %d, height %d, purge %v", s.NextBlock(), s.Height(), s.work.purge)
 	}
 	if err := s.Prepare(7, nil, nil, true); err == nil || err.Error() != "Expected block number=10, received block number=7" {
