@@ -16,7 +16,6 @@ import (
 	"sync"
 
 	"github.com/hyperledger/fabric-protos-go-apiv2/common"
-	"github.com/hyperledger/fabric-protos-go-apiv2/orderer"
 	"google.golang.org/protobuf/encoding/protowire"
 	"google.golang.org/protobuf/proto"
 )
@@ -79,17 +78,17 @@ func NewBlock(b *common.Block) *Block {
 
 // NewRawBlock wraps a marshalled common.Block.
 func NewRawBlock(number uint64, raw []byte) *Block {
+	response := append(appendResponseHead(make([]byte, 0, len(raw)+16), len(raw)), raw...)
+	raw = response[len(response)-len(raw):] // one copy is enough
 	return &Block{
-		number: number,
+		number:   number,
+		response: func() []byte { return response },
 		proto: sync.OnceValues(func() (*common.Block, error) {
 			b := &common.Block{}
 			if err := proto.Unmarshal(raw, b); err != nil {
 				return nil, err
 			}
 			return b, nil
-		}),
-		response: sync.OnceValue(func() []byte {
-			return append(appendResponseHead(make([]byte, 0, len(raw)+16), len(raw)), raw...)
 		}),
 	}
 }
@@ -108,15 +107,6 @@ func (b *Block) Number() uint64 { return b.number }
 // Proto is the decoded block.
 func (b *Block) Proto() (*common.Block, error) { return b.proto() }
 
-// EncodedResponse is the block as field 2 of a DeliverResponse, the same bytes
-// for the orderer's and the peer's message. A Responder sends them as the
-// unknown fields of an empty response, which go onto the wire as they are:
-// the receiver sees an ordinary response.
+// EncodedResponse is a whole DeliverResponse that carries the block, the same
+// bytes for the orderer's and the peer's message. They are shared by all readers.
 func (b *Block) EncodedResponse() []byte { return b.response() }
-
-// OrdererResponse is the DeliverResponse of the orderer that carries the block.
-func (b *Block) OrdererResponse() *orderer.DeliverResponse {
-	r := &orderer.DeliverResponse{}
-	r.ProtoReflect().SetUnknown(b.EncodedResponse())
-	return r
-}

@@ -2,9 +2,9 @@
 // file per block, or in memory (ORDERER §3).
 //
 // A Store owns one directory tree, a Chain the blocks of one channel. Appends to
-// a Chain come from one goroutine, its readers run beside. Recent blocks are kept
-// in memory, bounded in bytes, so that all Deliver readers at the tip share one
-// encoded copy. The package starts no goroutine. orderer/multichannel and
+// a Chain come from one goroutine, its readers run beside. The blocks used last
+// are kept in memory, bounded in bytes for all chains together, so that Deliver
+// readers share one encoded copy. The package starts no goroutine. orderer/multichannel and
 // orderer/node import it.
 package chainstore
 
@@ -48,9 +48,10 @@ type Config struct {
 // backend keeps the blocks of one channel. append is called by one goroutine.
 type backend interface {
 	append(b *common.Block) error
-	block(number uint64) (*deliver.Block, error)
+	block(number uint64) (sized, error)
 	height() uint64
 	oldest() uint64
+	inMemory() bool // there is no point in a cache
 }
 
 // backends open the chains of one kind of store.
@@ -63,6 +64,7 @@ type backends interface {
 // Store holds the chains of all channels.
 type Store struct {
 	backends backends
+	cache    *blockCache
 
 	mu     sync.Mutex // guards chains
 	chains map[string]*Chain
@@ -80,7 +82,7 @@ func Open(cfg Config) (*Store, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Store{backends: b, chains: make(map[string]*Chain)}, nil
+	return &Store{backends: b, cache: newBlockCache(cacheBytes), chains: make(map[string]*Chain)}, nil
 }
 
 func openBackends(cfg Config) (backends, error) {
@@ -148,7 +150,7 @@ func (s *Store) Chain(id string) (*Chain, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open ledger of channel %s: %w", id, err)
 	}
-	c := &Chain{backend: b, height: b.height(), grown: make(chan struct{})}
+	c := &Chain{backend: b, cache: s.cache, height: b.height(), grown: make(chan struct{})}
 	s.chains[id] = c
 	return c, nil
 }
@@ -156,24 +158,14 @@ func (s *Store) Chain(id string) (*Chain, error) {
 // Close closes the files of all chains.
 func (s *Store) Close() error { return s.backends.close() }
 
-// recentBytes bounds the blocks of a chain that are kept in memory; the newest
-// one is kept whatever its size.
-const recentBytes = 16 << 20
-
 // Chain is the chain of one channel.
 type Chain struct {
 	backend backend
+	cache   *blockCache
 
 	mu     sync.Mutex // guards what follows
 	height uint64
 	grown  chan struct{} // closed and replaced when the height grows
-	recent []recentBlock // the newest blocks, in order
-	bytes  int           // of recent
-}
-
-type recentBlock struct {
-	block *deliver.Block
-	bytes int
 }
 
 // Height is the number of blocks.
@@ -192,21 +184,17 @@ func (c *Chain) Append(b *common.Block) error {
 	if err := c.backend.append(b); err != nil {
 		return err
 	}
-	size := 0
-	for _, d := range b.GetData().GetData() {
-		size += len(d)
+	if !c.backend.inMemory() {
+		size := 0
+		for _, d := range b.GetData().GetData() {
+			size += len(d)
+		}
+		// Encoded, the block takes as much again.
+		c.cache.add(cacheKey{c, b.Header.Number}, sized{deliver.NewBlock(b), 2 * size})
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.height++
-	// Encoded, the block takes as much again.
-	c.recent = append(c.recent, recentBlock{deliver.NewBlock(b), 2 * size})
-	c.bytes += 2 * size
-	for c.bytes > recentBytes && len(c.recent) > 1 {
-		c.bytes -= c.recent[0].bytes
-		c.recent[0] = recentBlock{}
-		c.recent = c.recent[1:]
-	}
 	close(c.grown)
 	c.grown = make(chan struct{})
 	return nil
@@ -230,16 +218,17 @@ func (c *Chain) Tip() (*common.Block, error) { return c.Block(c.Height() - 1) }
 // lookup returns the block, or a channel that is closed when the chain has grown.
 func (c *Chain) lookup(number uint64) (*deliver.Block, <-chan struct{}, error) {
 	c.mu.Lock()
-	if number >= c.height {
-		defer c.mu.Unlock()
-		return nil, c.grown, nil
-	}
-	if first := c.height - uint64(len(c.recent)); number >= first {
-		defer c.mu.Unlock()
-		return c.recent[number-first].block, nil, nil
-	}
+	height, grown := c.height, c.grown
 	c.mu.Unlock()
-	b, err := c.backend.block(number)
+	if number >= height {
+		return nil, grown, nil
+	}
+	load := func() (sized, error) { return c.backend.block(number) }
+	if c.backend.inMemory() {
+		b, err := load()
+		return b.block, nil, err
+	}
+	b, err := c.cache.get(cacheKey{c, number}, load)
 	return b, nil, err
 }
 
@@ -296,15 +285,17 @@ type fileBackend struct{ store *blockfile.Store }
 func (f fileBackend) height() uint64 { return f.store.Height() }
 func (f fileBackend) oldest() uint64 { return 0 }
 
-func (f fileBackend) block(number uint64) (*deliver.Block, error) {
+func (f fileBackend) inMemory() bool { return false }
+
+func (f fileBackend) block(number uint64) (sized, error) {
 	raw, err := f.store.RawBlock(number)
 	if errors.Is(err, blockfile.ErrNotFound) {
-		return nil, deliver.ErrNotFound
+		return sized{}, deliver.ErrNotFound
 	}
 	if err != nil {
-		return nil, err
+		return sized{}, err
 	}
-	return deliver.NewRawBlock(number, raw), nil
+	return sized{deliver.NewRawBlock(number, raw), len(raw)}, nil
 }
 
 func (f fileBackend) append(b *common.Block) error {

@@ -6,6 +6,8 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 
@@ -164,8 +166,6 @@ func TestJSONForm(t *testing.T) {
 	}
 }
 
-// TestIteratorWaits also checks that blocks which have left the memory come from
-// the store.
 func TestIteratorWaits(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -191,9 +191,6 @@ func TestIteratorWaits(t *testing.T) {
 		}()
 		synctest.Wait()
 		grow(t, c, 1)
-		c.mu.Lock()
-		c.recent, c.bytes = nil, 0
-		c.mu.Unlock()
 		synctest.Wait()
 		cancel()
 		if err := <-ended; !errors.Is(err, context.Canceled) {
@@ -205,29 +202,76 @@ func TestIteratorWaits(t *testing.T) {
 	})
 }
 
-func TestRecentIsBounded(t *testing.T) {
+// TestCache: readers of the same block share it, those who come at the same time
+// have it read once, and what is kept is bounded for all chains together.
+func TestCache(t *testing.T) {
 	t.Parallel()
-	c := chain(t, open(t, Config{Type: RAM, HistorySize: 1000}), "ch")
-	for n := range uint64(8) {
-		var previous []byte
-		if n > 0 {
-			tip, err := c.Tip()
+	var reads atomic.Int32
+	read := func(c *blockCache, number uint64, bytes int) *deliver.Block {
+		b, err := c.get(cacheKey{number: number}, func() (sized, error) {
+			reads.Add(1)
+			return sized{deliver.NewBlock(protoutil.NewBlock(number, nil)), bytes}, nil
+		})
+		if err != nil || b.Number() != number {
+			t.Errorf("block %d: %v, %v", number, b, err)
+		}
+		return b
+	}
+	c := newBlockCache(200)
+	var readers sync.WaitGroup
+	for range 10 {
+		readers.Go(func() { read(c, 1, 60) })
+		readers.Go(func() { read(c, 2, 60) })
+	}
+	readers.Wait()
+	if n := reads.Load(); n != 2 || c.bytes != 120 {
+		t.Errorf("%d reads, %d bytes kept", n, c.bytes)
+	}
+	for n := range uint64(50) {
+		read(c, 10+n, int(n))
+	}
+	if c.bytes > 200 || c.bytes < 150 || c.order.Len() != len(c.byKey) {
+		t.Errorf("%d bytes, %d entries in order, %d by key", c.bytes, c.order.Len(), len(c.byKey))
+	}
+	if read(c, 99, 1000) != read(c, 99, 1000) || c.order.Len() != 1 {
+		t.Error("the last block is not kept")
+	}
+	fail := errors.New("disk")
+	if _, err := c.get(cacheKey{number: 7}, func() (sized, error) { return sized{}, fail }); !errors.Is(err, fail) {
+		t.Errorf("error is %v", err)
+	}
+	read(c, 7, 1) // an error is not kept
+}
+
+// TestReadersShare: readers that catch up have the encoded blocks in common.
+func TestReadersShare(t *testing.T) {
+	t.Parallel()
+	for _, kind := range []string{File, JSON, RAM} {
+		cfg := Config{Type: kind, Dir: t.TempDir(), HistorySize: 10}
+		s := open(t, cfg)
+		grow(t, chain(t, s, "ch"), 3)
+		if kind != RAM {
+			if err := s.Close(); err != nil {
+				t.Fatal(err)
+			}
+			s = open(t, cfg)
+		}
+		var first []byte
+		for range 2 {
+			it, err := chain(t, s, "ch").Iterator(1)
 			if err != nil {
 				t.Fatal(err)
 			}
-			previous = protoutil.BlockHash(tip.Header)
+			b, err := it.Next(t.Context())
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got := b.EncodedResponse(); first == nil {
+				first = got
+			} else if &got[0] != &first[0] {
+				t.Errorf("%s: two copies", kind)
+			}
 		}
-		b := protoutil.NewBlock(n, previous)
-		b.Data.Data = [][]byte{make([]byte, 3<<20)}
-		if err := c.Append(b); err != nil {
-			t.Fatal(err)
-		}
-	}
-	if c.bytes > recentBytes || len(c.recent) != 2 {
-		t.Errorf("%d blocks with %d bytes are kept", len(c.recent), c.bytes)
-	}
-	if b, err := c.Block(0); err != nil || b.Header.Number != 0 {
-		t.Errorf("block 0: %v, %v", b, err)
 	}
 }
 

@@ -12,6 +12,7 @@ import (
 	"sync/atomic"
 
 	"github.com/hyperledger/fabric-protos-go-apiv2/common"
+	"google.golang.org/protobuf/proto"
 
 	"github.com/heddle-ledger/heddle/internal/deliver"
 	"github.com/heddle-ledger/heddle/internal/protoutil"
@@ -136,15 +137,17 @@ func syncDir(dir string) error {
 func (j *jsonBackend) height() uint64 { return j.next.Load() }
 func (j *jsonBackend) oldest() uint64 { return 0 }
 
-func (j *jsonBackend) block(number uint64) (*deliver.Block, error) {
+func (j *jsonBackend) inMemory() bool { return false }
+
+func (j *jsonBackend) block(number uint64) (sized, error) {
 	b, err := j.read(number)
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil, deliver.ErrNotFound
+		return sized{}, deliver.ErrNotFound
 	}
 	if err != nil {
-		return nil, err
+		return sized{}, err
 	}
-	return deliver.NewBlock(b), nil
+	return sized{deliver.NewBlock(b), 2 * proto.Size(b)}, nil
 }
 
 func (j *jsonBackend) read(number uint64) (*common.Block, error) {

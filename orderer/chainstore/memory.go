@@ -56,14 +56,16 @@ func (r *ramBackend) append(b *common.Block) error {
 	return nil
 }
 
-func (r *ramBackend) block(number uint64) (*deliver.Block, error) {
+func (r *ramBackend) inMemory() bool { return true }
+
+func (r *ramBackend) block(number uint64) (sized, error) {
 	r.mu.RLock()
 	defer r.mu.RUnlock()
 	first := r.next - uint64(len(r.blocks))
 	if number < first || number >= r.next {
-		return nil, deliver.ErrNotFound
+		return sized{}, deliver.ErrNotFound
 	}
-	return r.blocks[number-first], nil
+	return sized{block: r.blocks[number-first]}, nil
 }
 
 func (r *ramBackend) height() uint64 {

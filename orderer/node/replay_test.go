@@ -191,12 +191,8 @@ func (h *harness) seek(ctx context.Context, env *common.Envelope) (blocks []*com
 		Responder: recorder{
 			status: func(s common.Status) { status = s },
 			block: func(b *deliver.Block) {
-				raw, err := proto.Marshal(b.OrdererResponse())
-				if err != nil {
-					h.t.Fatal(err)
-				}
 				r := &orderer.DeliverResponse{}
-				if err := proto.Unmarshal(raw, r); err != nil {
+				if err := proto.Unmarshal(b.EncodedResponse(), r); err != nil {
 					h.t.Fatal(err)
 				}
 				blocks = append(blocks, r.GetBlock())

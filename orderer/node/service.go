@@ -68,7 +68,7 @@ func (r responder) SendStatus(s common.Status) error {
 }
 
 func (r responder) SendBlock(b *deliver.Block, _ string, _ *common.Envelope) error {
-	return r.stream.Send(b.OrdererResponse())
+	return r.stream.SendMsg(rpc.Encoded(b.EncodedResponse()))
 }
 
 func (r responder) Filtered() bool { return false }
