@@ -58,17 +58,18 @@ func (s *Support) launch(def *Definition, l *launch) {
 		err = fmt.Errorf("timeout expired while starting chaincode %s for transaction", cname)
 		s.metrics.launchTimeouts.With("chaincode", cname).Add(1)
 	}
+	stopped := err != nil && s.registry.abandon(l)
+	if stopped {
+		s.discard(cname, inst, exited)
+	}
 	err = s.registry.finish(cname, l, err)
 	s.metrics.launchDuration.With("chaincode", cname, "success", strconv.FormatBool(err == nil)).Observe(time.Since(start).Seconds())
 	if err != nil {
 		s.metrics.launchFailures.With("chaincode", cname).Add(1)
 		s.cfg.Log.Errorf("start-chaincode failed for %s: %s", cname, err)
-		if inst != nil {
-			inst.Stop()
-			<-exited
-			s.registry.take(cname)
+		if !stopped {
+			s.discard(cname, inst, exited)
 		}
-		s.registry.forget(cname)
 		return
 	}
 	// A chaincode that ends later is noticed through its stream; this is only
@@ -76,6 +77,16 @@ func (s *Support) launch(def *Definition, l *launch) {
 	if err := <-exited; life.Err() == nil {
 		s.cfg.Log.Infof("chaincode %s has ended: %s", cname, err)
 	}
+}
+
+// discard stops the instance of a failed launch, if it has come to one.
+func (s *Support) discard(cname string, inst runtime.Instance, exited <-chan error) {
+	if inst == nil {
+		return
+	}
+	inst.Stop()
+	<-exited
+	s.registry.take(cname)
 }
 
 // start makes everything a launch needs and hands it to the runtime.

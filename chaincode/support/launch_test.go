@@ -262,16 +262,14 @@ func TestFailedLaunchRegistersForNoOther(t *testing.T) {
 				if w.Connected(spec.CName()) != nil {
 					t.Error("registered after its launch had failed")
 				}
-				// Meanwhile nothing else is started.
-				if _, _, err := w.Execute(ctx, w.tx("ch1", "meanwhile"), "cc", "1", args("x")); err == nil {
-					t.Error("executed by a chaincode being stopped")
+				if started != 1 {
+					t.Errorf("meanwhile %d have been started", started)
 				}
 			}}, nil
 		}
 		if _, _, err := w.Execute(ctx, w.tx("ch1", "first"), "cc", "1", args("x")); err == nil {
 			t.Error("executed without a chaincode")
 		}
-		time.Sleep(time.Minute) // for the chaincode to be stopped
 		if resp, _, err := w.Execute(ctx, w.tx("ch1", "second"), "cc", "1", args("x")); err != nil || resp.Status != 200 {
 			t.Error(resp, err)
 		}

@@ -37,10 +37,11 @@ type instance struct{ runtime.Instance }
 // launch is a launch in progress. done is closed, after err has been set, when
 // it is decided.
 type launch struct {
-	done    chan struct{}
-	decided bool // guarded by the registry's lock
-	stream  *stream.Stream
-	err     error
+	done chan struct{}
+	// decided and abandoned are guarded by the registry's lock.
+	decided, abandoned bool
+	stream             *stream.Stream
+	err                error
 }
 
 func newRegistry(devMode bool) *registry {
@@ -76,7 +77,7 @@ func (r *registry) register(st *stream.Stream) error {
 		}
 		return err
 	}
-	if (l == nil || l.decided) && !r.devMode {
+	if (l == nil || l.decided || l.abandoned) && !r.devMode {
 		return fmt.Errorf("peer will not accept external chaincode connection %s (except in dev mode)", cname)
 	}
 	r.handlers[cname] = &handler{stream: st}
@@ -92,10 +93,17 @@ func (r *registry) registered(st *stream.Stream) {
 	if h == nil || h.stream != st {
 		return
 	}
-	h.ready = true
-	if l := r.launches[st.CName()]; l != nil {
-		l.decide(st, nil)
+	l := r.launches[st.CName()]
+	if l == nil || !l.abandoned {
+		h.ready = true
+		if l != nil {
+			l.decide(st, nil)
+		}
+		return
 	}
+	// The instance of that launch is being stopped; but in development mode
+	// this may be a chaincode started by hand.
+	h.ready = r.devMode
 }
 
 // deregister forgets a stream that has ended, unless the name has never been
@@ -147,25 +155,24 @@ func (r *registry) lifetime(l *launch) (ctx context.Context, over func()) {
 	}
 }
 
-// finish decides a launch if nobody has, and returns its outcome. One that has
-// failed stays in the list, and so keeps the next one away, until its instance
-// is gone and forget is called: nothing that it started may register for
-// another.
+// abandon lets nobody register for a launch any more; false if it is decided.
+// Those who wait for it go on waiting until finish, that is until what it
+// started is gone and cannot come in the way of another launch.
+func (r *registry) abandon(l *launch) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	l.abandoned = !l.decided
+	return l.abandoned
+}
+
+// finish removes a launch from the list of those in progress, deciding it if
+// nobody has, and returns its outcome.
 func (r *registry) finish(cname string, l *launch, err error) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	l.decide(nil, err)
-	if l.err == nil {
-		delete(r.launches, cname)
-	}
-	return l.err
-}
-
-// forget removes a launch from the list.
-func (r *registry) forget(cname string) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
 	delete(r.launches, cname)
+	return l.err
 }
 
 // record notes the instance that is started for a name.
