@@ -6,7 +6,6 @@ import (
 
 	"github.com/heddle-ledger/heddle/internal/chanconfig"
 	"github.com/heddle-ledger/heddle/internal/flog"
-	"github.com/heddle-ledger/heddle/internal/rpc"
 	"github.com/heddle-ledger/heddle/internal/run"
 	"github.com/heddle-ledger/heddle/msp"
 )
@@ -52,30 +51,71 @@ func (n *Node) loadTLS() error {
 }
 
 // clientRoots keeps the accepted authorities of client certificates up to date
-// (ORDERER §2.2).
+// (ORDERER §2.2). Most channels have the same ones: the server hears of changes of
+// the whole set only.
 type clientRoots struct {
-	server *rpc.Server
+	server rootsSetter
 	own    [][]byte // as configured
 	log    *flog.Logger
 
-	mu       sync.Mutex // guards channels
-	channels map[string][][]byte
+	mu       sync.Mutex                 // guards what follows
+	channels map[string]map[string]bool // the authorities of each channel
+	uses     map[string]int             // the number of channels that have an authority
+}
+
+// rootsSetter is the server whose clients are judged.
+type rootsSetter interface {
+	MutualTLS() bool
+	SetClientRoots(roots [][]byte) error
+}
+
+func newClientRoots(server rootsSetter, own [][]byte, log *flog.Logger) *clientRoots {
+	return &clientRoots{
+		server: server, own: own, log: log,
+		channels: make(map[string]map[string]bool), uses: make(map[string]int),
+	}
 }
 
 // update is called with every config that comes into force.
 func (c *clientRoots) update(b *chanconfig.Bundle) {
-	if !c.server.MutualTLS() {
-		return
+	if c.server.MutualTLS() {
+		c.set(b.ChannelID(), rootsOf(b))
 	}
+}
+
+func (c *clientRoots) set(channelID string, roots [][]byte) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.channels[b.ChannelID()] = rootsOf(b)
+	before, now := c.channels[channelID], make(map[string]bool, len(roots))
+	known := len(c.uses)
+	for _, root := range roots {
+		now[string(root)] = true
+	}
+	for root := range now {
+		if !before[root] {
+			c.uses[root]++
+		}
+	}
+	changed := len(c.uses) != known
+	for root := range before {
+		if now[root] {
+			continue
+		}
+		if c.uses[root]--; c.uses[root] == 0 {
+			delete(c.uses, root)
+			changed = true
+		}
+	}
+	c.channels[channelID] = now
+	if !changed {
+		return
+	}
 	all := append([][]byte{}, c.own...)
-	for _, roots := range c.channels {
-		all = append(all, roots...)
+	for root := range c.uses {
+		all = append(all, []byte(root))
 	}
 	if err := c.server.SetClientRoots(all); err != nil {
-		c.log.Warnf("Failed to update trusted roots for orderer from latest config block. This orderer may not be able to communicate with members of channel %s (%s)", b.ChannelID(), err)
+		c.log.Warnf("Failed to update trusted roots for orderer from latest config block. This orderer may not be able to communicate with members of channel %s (%s)", channelID, err)
 	}
 }
 

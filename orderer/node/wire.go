@@ -195,7 +195,7 @@ func (n *Node) openListener() error {
 		return run.Failed(run.Fatal, "Failed to return new GRPC server: %w", errors.Join(err, l.Close()))
 	}
 	n.closers.Add(n.parts.server.Close)
-	n.parts.roots = &clientRoots{server: n.parts.server, own: t.clientRoots, log: n.log, channels: make(map[string][][]byte)}
+	n.parts.roots = newClientRoots(n.parts.server, t.clientRoots, n.log)
 	return nil
 }
 
