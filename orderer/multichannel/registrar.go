@@ -55,6 +55,7 @@ type Registrar struct {
 	// refused holds the channels of the store that this program cannot serve; Open
 	// fills it.
 	refused map[string]bool
+	failed  chan error // what a block could not be committed for; of Run
 
 	mu       sync.RWMutex // guards what follows
 	channels map[string]*Channel
@@ -77,6 +78,7 @@ func Open(cfg Config) (*Registrar, error) {
 		fill:     cutter.FillDuration(cfg.Metrics),
 		channels: make(map[string]*Channel),
 		refused:  make(map[string]bool),
+		failed:   make(chan error, 1),
 	}
 	ids, err := cfg.Store.List()
 	if err != nil {
@@ -187,12 +189,28 @@ func (r *Registrar) Run(ctx context.Context) error {
 	start(r.system)
 	r.start = start
 	r.mu.Unlock()
+	g.Go(func() error {
+		select {
+		case err := <-r.failed:
+			return err
+		case <-ctx.Done():
+			return nil
+		}
+	})
 
 	err := g.Wait()
 	r.mu.Lock()
 	r.start = nil
 	r.mu.Unlock()
 	return err
+}
+
+// fail ends Run: a block that clients count on could not be committed.
+func (r *Registrar) fail(err error) {
+	select {
+	case r.failed <- err:
+	default: // Run knows already
+	}
 }
 
 // create makes the channel that an ORDERER_TRANSACTION brings (ORDERER §4.2). A

@@ -144,7 +144,12 @@ func (w *blockWriter) write(b *common.Block, metadata []byte) error {
 	pending := make(chan error, 1)
 	w.pending = pending
 	go func(lastConfig uint64) {
-		pending <- w.commit(b, metadata, lastConfig)
+		err := w.commit(b, metadata, lastConfig)
+		if err != nil {
+			// The engine would notice at its next block only, if there is one.
+			w.channel.registrar.fail(err)
+		}
+		pending <- err
 	}(w.lastConfig)
 	return nil
 }

@@ -35,7 +35,7 @@ func newWriter(t *testing.T, s signer) *blockWriter {
 	if err := ledger.Append(genesis); err != nil {
 		t.Fatal(err)
 	}
-	c := &Channel{id: "ch", ledger: ledger, registrar: &Registrar{log: flog.Nop()}}
+	c := &Channel{id: "ch", ledger: ledger, registrar: &Registrar{log: flog.Nop(), failed: make(chan error, 1)}}
 	c.bundle.Store(&chanconfig.Bundle{})
 	return &blockWriter{channel: c, signer: s, tip: genesis.Header}
 }
@@ -105,6 +105,9 @@ func TestFailures(t *testing.T) {
 	w := newWriter(t, signer{cause})
 	if err := w.write(w.next(t), nil); err != nil {
 		t.Fatal(err)
+	}
+	if err := <-w.channel.registrar.failed; !errors.Is(err, cause) {
+		t.Errorf("the process ends for %v", err)
 	}
 	for range 2 {
 		if err := w.write(w.next(t), nil); !errors.Is(err, cause) {

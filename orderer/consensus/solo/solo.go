@@ -2,13 +2,13 @@
 // takes messages in the order of their arrival (ORDERER §8).
 //
 // A chain owns its pending batch and its timer; its only goroutine is the one
-// that calls Run. Messages that are pending when it stops are lost although
-// their senders had SUCCESS, as in the reference. orderer/node imports it.
+// that calls Run. A chain that is stopped makes a last block of what is pending,
+// which the reference loses although the senders had SUCCESS; a crash loses it
+// here, too. orderer/node imports it.
 package solo
 
 import (
 	"context"
-	"fmt"
 	"sync"
 
 	"github.com/hyperledger/fabric-protos-go-apiv2/common"
@@ -89,6 +89,9 @@ func (c *chain) Run(ctx context.Context) error {
 		select {
 		case <-ctx.Done():
 			c.log.Debugf("[channel: %s] Exiting", c.support.ChannelID())
+			if err := c.write(c.support.Cutter().Cut()); err != nil {
+				return err
+			}
 			return c.support.Flush()
 		case o := <-c.in:
 			if o.config {
@@ -102,7 +105,7 @@ func (c *chain) Run(ctx context.Context) error {
 			err = c.write(c.support.Cutter().Cut())
 		}
 		if err != nil {
-			return fmt.Errorf("solo chain of channel %s: %w", c.support.ChannelID(), err)
+			return err // which says what channel it is about
 		}
 	}
 }
