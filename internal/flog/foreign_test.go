@@ -2,7 +2,6 @@ package flog
 
 import (
 	"errors"
-	"fmt"
 	"strings"
 	"testing"
 )
@@ -15,7 +14,7 @@ func TestForeignTextStaysOnItsLine(t *testing.T) {
 		{strings.Repeat("x", 5000), strings.Repeat("x", 2048) + "..."},
 	}
 	for _, tc := range cases {
-		if got := fmt.Sprintf("%s", Foreign(tc.in)); got != tc.want {
+		if got := Foreign(tc.in).String(); got != tc.want {
 			t.Errorf("got %q, want %q", got, tc.want)
 		}
 	}
