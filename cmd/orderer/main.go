@@ -71,8 +71,7 @@ func parse(args []string, stderr io.Writer) (command string, code int) {
 // serve runs the daemon until SIGTERM.
 func serve(ctx context.Context, logging *flog.Logging, stderr io.Writer) int {
 	log := logging.Logger("orderer.common.server")
-	notes := logging.Logger("localconfig")
-	cfg, err := config.LoadOrderer(func(text string) { notes.Info(text) })
+	cfg, err := config.LoadOrderer(notes{logging.Logger("localconfig")}.unset)
 	if err != nil {
 		log.Error("failed to parse config: ", err)
 		return 1
@@ -89,6 +88,11 @@ func serve(ctx context.Context, logging *flog.Logging, stderr io.Writer) int {
 	}
 	return 0
 }
+
+// notes logs the values that the configuration lacks.
+type notes struct{ log *flog.Logger }
+
+func (n notes) unset(text string) { n.log.Info(text) }
 
 // report says why the daemon cannot go on and returns the exit code, if the
 // severity leaves it to return at all: a FATAL line ends the process.

@@ -1,6 +1,8 @@
 package config
 
 import (
+	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"os"
@@ -312,11 +314,54 @@ func (c *Orderer) resolvePaths(dir string) {
 	}
 }
 
+// Check finds settings that contradict each other. The reference panics with the
+// texts, whether or not the orderer is to use Kafka (ORDERER §1.3).
+func (c *Orderer) Check() error {
+	k := &c.Kafka
+	if k.TLS.Enabled {
+		switch {
+		case k.TLS.Certificate == "":
+			return errors.New("General.Kafka.TLS.Certificate must be set if General.Kafka.TLS.Enabled is set to true.") //nolint:staticcheck // the reference's text
+		case k.TLS.PrivateKey == "":
+			return errors.New("General.Kafka.TLS.PrivateKey must be set if General.Kafka.TLS.Enabled is set to true.") //nolint:staticcheck // the reference's text
+		case k.TLS.RootCAs == nil:
+			return errors.New("General.Kafka.TLS.CertificatePool must be set if General.Kafka.TLS.Enabled is set to true.") //nolint:staticcheck // the reference's text
+		}
+	}
+	if k.SASLPlain.Enabled {
+		switch {
+		case k.SASLPlain.User == "":
+			return errors.New("General.Kafka.SASLPlain.User must be set if General.Kafka.SASLPlain.Enabled is set to true.") //nolint:staticcheck // the reference's text
+		case k.SASLPlain.Password == "":
+			return errors.New("General.Kafka.SASLPlain.Password must be set if General.Kafka.SASLPlain.Enabled is set to true.") //nolint:staticcheck // the reference's text
+		}
+	}
+	if !k.TLS.Enabled {
+		return nil
+	}
+	if _, err := tls.X509KeyPair([]byte(k.TLS.Certificate), []byte(k.TLS.PrivateKey)); err != nil {
+		return fmt.Errorf("Unable to decode public/private key pair: %w", err)
+	}
+	pool := x509.NewCertPool()
+	for _, root := range k.TLS.RootCAs {
+		if !pool.AppendCertsFromPEM([]byte(root)) {
+			return errors.New("Unable to parse the root certificate authority certificates (Kafka.Tls.RootCAs)") //nolint:staticcheck // the reference's text
+		}
+	}
+	return nil
+}
+
 // Dump lists every key with its value, one per line, in the order of the
-// structure; the daemon logs it at its start.
+// structure; the daemon logs it at its start. Secrets are left out.
 func (c *Orderer) Dump() string {
+	shown := *c
+	for _, secret := range []*string{&shown.Kafka.TLS.PrivateKey, &shown.Kafka.SASLPlain.Password} {
+		if *secret != "" {
+			*secret = "[not shown]"
+		}
+	}
 	var b strings.Builder
-	dump(&b, "", reflect.ValueOf(*c))
+	dump(&b, "", reflect.ValueOf(shown))
 	return b.String()
 }
 

@@ -173,3 +173,55 @@ func TestKafkaLevels(t *testing.T) {
 		}
 	}
 }
+
+// TestCheckOrderer: each contradiction has its text, in this order.
+func TestCheckOrderer(t *testing.T) {
+	t.Parallel()
+	c := &Orderer{}
+	c.Kafka.TLS.Enabled, c.Kafka.SASLPlain.Enabled = true, true
+	for _, tc := range []struct {
+		want string
+		mend func()
+	}{
+		{"General.Kafka.TLS.Certificate must be set if General.Kafka.TLS.Enabled is set to true.", func() { c.Kafka.TLS.Certificate = "x" }},
+		{"General.Kafka.TLS.PrivateKey must be set if General.Kafka.TLS.Enabled is set to true.", func() { c.Kafka.TLS.PrivateKey = "x" }},
+		{"General.Kafka.TLS.CertificatePool must be set if General.Kafka.TLS.Enabled is set to true.", func() { c.Kafka.TLS.RootCAs = []string{"x"} }},
+		{"General.Kafka.SASLPlain.User must be set if General.Kafka.SASLPlain.Enabled is set to true.", func() { c.Kafka.SASLPlain.User = "x" }},
+		{"General.Kafka.SASLPlain.Password must be set if General.Kafka.SASLPlain.Enabled is set to true.", func() { c.Kafka.SASLPlain.Password = "x" }},
+		{"Unable to decode public/private key pair: tls: failed to find any PEM data in certificate input", func() {
+			c.Kafka.TLS.Certificate, c.Kafka.TLS.PrivateKey = readPEM(t, "server.crt"), readPEM(t, "server.key")
+		}},
+		{"Unable to parse the root certificate authority certificates (Kafka.Tls.RootCAs)", func() { c.Kafka.TLS.RootCAs = []string{readPEM(t, "ca.crt")} }},
+	} {
+		if err := c.Check(); err == nil || err.Error() != tc.want {
+			t.Errorf("got %v, want %s", err, tc.want)
+		}
+		tc.mend()
+	}
+	if err := c.Check(); err != nil {
+		t.Errorf("all is well, but %v", err)
+	}
+}
+
+// readPEM reads one of the TLS files of the orderer's tests.
+func readPEM(t *testing.T, name string) string {
+	t.Helper()
+	raw, err := os.ReadFile(filepath.Join("..", "..", "orderer", "node", "testdata", "orderer-tls", name))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(raw)
+}
+
+func TestDumpHidesSecrets(t *testing.T) {
+	t.Parallel()
+	c := &Orderer{}
+	c.Kafka.TLS.PrivateKey, c.Kafka.SASLPlain.Password, c.Kafka.SASLPlain.User = "secret key", "secret word", "user"
+	text := c.Dump()
+	if strings.Contains(text, "secret") || !strings.Contains(text, `Kafka.SASLPlain.User = "user"`) {
+		t.Errorf("dump:%s", text)
+	}
+	if c.Kafka.TLS.PrivateKey != "secret key" {
+		t.Error("the dump has changed the configuration")
+	}
+}

@@ -52,7 +52,7 @@ type parts struct {
 // the first one is the reference's.
 func (n *Node) wire() error {
 	for _, step := range []func() error{
-		n.loadLocalMSP, n.loadGenesis, n.openOperations, n.openStore, n.openListener,
+		n.checkConfig, n.loadLocalMSP, n.loadGenesis, n.openOperations, n.openStore, n.openListener,
 		n.watchCertificates, n.bootstrap, n.openChannels, n.registerServices,
 	} {
 		if err := step(); err != nil {
@@ -67,6 +67,13 @@ func (n *Node) consenters() map[string]consensus.Consenter {
 	return map[string]consensus.Consenter{
 		"solo": solo.New(n.cfg.Logging.Root()),
 	}
+}
+
+func (n *Node) checkConfig() error {
+	if err := n.cfg.Orderer.Check(); err != nil {
+		return run.Failed(run.Panic, "%w", err)
+	}
+	return nil
 }
 
 func (n *Node) loadLocalMSP() error {
