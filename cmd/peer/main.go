@@ -22,17 +22,28 @@ import (
 )
 
 func main() {
-	os.Exit(run(context.Background(), os.Args[1:], os.Stdout, os.Stderr))
+	logging := func(l *flog.Logging) { grpclog.SetLoggerV2(l.NewGRPC()) }
+	os.Exit(run(context.Background(), os.Args[1:], streams{os.Stdout, os.Stderr, logging}))
+}
+
+// streams are where a run writes to. logging, if set, is told of the loggers of
+// the process.
+type streams struct {
+	stdout, stderr io.Writer
+	logging        func(*flog.Logging)
 }
 
 // run executes one command line and returns its exit code.
-func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
+func run(ctx context.Context, args []string, to streams) int {
+	stdout, stderr := to.stdout, to.stderr
 	logging, err := flog.New(stderr, "", os.Getenv("FABRIC_LOGGING_SPEC"))
 	if err != nil {
 		fmt.Fprintf(stderr, "panic: %s\n", errors.Unwrap(err))
 		return 2
 	}
-	grpclog.SetLoggerV2(logging.NewGRPC())
+	if to.logging != nil {
+		to.logging(logging)
+	}
 	env := &cli.Env{
 		Stdout: stdout, Stderr: stderr, Logging: logging,
 		LogFormat: os.Getenv("FABRIC_LOGGING_FORMAT"), LegacyLevel: os.Getenv("CORE_LOGGING_LEVEL") != "",

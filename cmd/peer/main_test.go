@@ -53,7 +53,7 @@ func readTranscripts(t *testing.T, file string) []transcript {
 func execute(t *testing.T, args ...string) (stdout, stderr string, code int) {
 	t.Helper()
 	var out, err bytes.Buffer
-	code = run(context.Background(), args, &out, &err)
+	code = run(context.Background(), args, streams{stdout: &out, stderr: &err})
 	return out.String(), err.String(), code
 }
 
