@@ -233,7 +233,8 @@ func TestCache(t *testing.T) {
 	if c.bytes > 200 || c.bytes < 150 || c.order.Len() != len(c.byKey) {
 		t.Errorf("%d bytes, %d entries in order, %d by key", c.bytes, c.order.Len(), len(c.byKey))
 	}
-	if read(c, 99, 1000) != read(c, 99, 1000) || c.order.Len() != 1 {
+	first, again := read(c, 99, 1000), read(c, 99, 1000)
+	if first != again || c.order.Len() != 1 {
 		t.Error("the last block is not kept")
 	}
 	fail := errors.New("disk")
