@@ -49,7 +49,9 @@ type Channel interface {
 type Config struct {
 	// Route finds the channel that judges messages for a channel id; it is the
 	// system channel for unknown ones.
-	Route   func(channelID string) Channel
+	Route func(channelID string) Channel
+	// Exists tells whether there is a channel; nil: there is every one.
+	Exists  func(channelID string) bool
 	Metrics *Metrics
 	Log     *flog.Logger // root logger
 }
@@ -64,6 +66,9 @@ type Handler struct {
 
 // NewHandler returns a Handler.
 func NewHandler(cfg Config) *Handler {
+	if cfg.Exists == nil {
+		cfg.Exists = func(string) bool { return true }
+	}
 	return &Handler{
 		cfg: cfg, log: cfg.Log.Named("orderer.common.broadcast"), workers: runtime.GOMAXPROCS(0),
 		shared: semaphore.NewWeighted(sharedBytes),
@@ -305,7 +310,7 @@ func (s *session) answer(ctx context.Context, j *job) (done bool, err error) {
 	if ctx.Err() != nil {
 		return true, status.FromContextError(ctx.Err()).Err()
 	}
-	s.h.cfg.Metrics.observe(j, response.Status, enqueued)
+	s.h.cfg.Metrics.observe(j, response.Status, enqueued, s.h.cfg.Exists)
 	if err := s.stream.Send(response); err != nil {
 		s.h.log.Warnf("Error sending to %s: %s", s.stream.RemoteAddr, err)
 		return true, err

@@ -354,15 +354,25 @@ func TestPanic(t *testing.T) {
 }
 
 // TestSeriesAreBounded: clients choose channel and type, but not how much is
-// remembered of them.
+// remembered of them; and they cannot hide what happens on real channels.
 func TestSeriesAreBounded(t *testing.T) {
 	t.Parallel()
 	m := NewMetrics(metrics.Disabled())
+	m.get(seriesKey{strings.Repeat("x", 1<<20), "x", common.Status_NOT_FOUND}, false)
 	for i := range 3 * maxSeries {
-		m.get(seriesKey{fmt.Sprint(i), "x", common.Status_NOT_FOUND})
+		m.get(seriesKey{fmt.Sprint(i), "x", common.Status_NOT_FOUND}, false)
 	}
 	if n := len(m.series); n > maxSeries+1 {
 		t.Errorf("%d series", n)
+	}
+	for k := range m.series {
+		if len(k.channel) > maxLabel {
+			t.Errorf("a label of %d bytes", len(k.channel))
+		}
+	}
+	key := seriesKey{"real", "MESSAGE", common.Status_SUCCESS}
+	if s := m.get(key, true); m.series[key] != s {
+		t.Error("a channel that exists is not counted by name")
 	}
 }
 

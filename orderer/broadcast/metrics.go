@@ -9,17 +9,22 @@ import (
 	"github.com/heddle-ledger/heddle/internal/metrics"
 )
 
-// maxSeries bounds the combinations of labels: channel and type are the client's
-// words, which must not fill the memory.
-const maxSeries = 1000
+// maxSeries bounds the combinations of labels that are the client's own words:
+// channels that do not exist, types without a name. Beyond it, and for words that
+// are too long, the labels are "unknown"; what is real is counted in any case.
+const (
+	maxSeries = 1000
+	maxLabel  = 249 // the longest channel id
+)
 
 // Metrics are the broadcast_* metrics of SURFACE §4.1.
 type Metrics struct {
 	validate, enqueue metrics.Histogram
 	processed         metrics.Counter
 
-	mu     sync.RWMutex // guards series
-	series map[seriesKey]*series
+	mu      sync.RWMutex // guards what follows
+	series  map[seriesKey]*series
+	foreign int // series with the client's own words
 }
 
 type seriesKey struct {
@@ -53,14 +58,17 @@ func NewMetrics(p metrics.Provider) *Metrics {
 	}
 }
 
-// observe counts an answer. A negative enqueued means that the engine was not
-// asked.
-func (m *Metrics) observe(j *job, status common.Status, enqueued time.Duration) {
-	kind := unknown
+// observe counts an answer; exists tells whether there is a channel. A negative
+// enqueued means that the engine was not asked.
+func (m *Metrics) observe(j *job, status common.Status, enqueued time.Duration, exists func(id string) bool) {
+	k := seriesKey{unknown, unknown, status}
+	own := true
 	if j.message != nil {
-		kind = j.message.Type().String()
+		k.channel, k.kind = j.message.ChannelHeader().ChannelId, j.message.Type().String()
+		_, named := common.HeaderType_name[int32(j.message.Type())]
+		own = named && exists(k.channel)
 	}
-	s := m.get(seriesKey{j.channelID(), kind, status})
+	s := m.get(k, own)
 	s.processed.Add(1)
 	s.validate.Observe(j.took.Seconds())
 	if enqueued >= 0 {
@@ -68,21 +76,28 @@ func (m *Metrics) observe(j *job, status common.Status, enqueued time.Duration) 
 	}
 }
 
-func (m *Metrics) get(k seriesKey) *series {
+// get returns the metrics with their labels; own labels are not the client's
+// words.
+func (m *Metrics) get(k seriesKey, own bool) *series {
 	m.mu.RLock()
 	s, ok := m.series[k]
-	full := len(m.series) >= maxSeries
 	m.mu.RUnlock()
 	if ok {
 		return s
 	}
-	if full {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if !own && (m.foreign >= maxSeries || len(k.channel) > maxLabel) {
 		k.channel, k.kind = unknown, unknown
+	}
+	if s, ok := m.series[k]; ok {
+		return s
 	}
 	labels := []string{"channel", k.channel, "type", k.kind, "status", k.status.String()}
 	s = &series{m.validate.With(labels...), m.enqueue.With(labels...), m.processed.With(labels...)}
-	m.mu.Lock()
-	defer m.mu.Unlock()
 	m.series[k] = s
+	if !own {
+		m.foreign++
+	}
 	return s
 }

@@ -291,7 +291,11 @@ func (n *Node) registerServices() error {
 	s := &service{
 		log: n.log,
 		broadcast: broadcast.NewHandler(broadcast.Config{
-			Route:   func(id string) broadcast.Channel { return r.Route(id) },
+			Route: func(id string) broadcast.Channel { return r.Route(id) },
+			Exists: func(id string) bool {
+				_, ok := r.Channel(id)
+				return ok
+			},
 			Metrics: broadcast.NewMetrics(provider),
 			Log:     n.cfg.Logging.Root(),
 		}),
