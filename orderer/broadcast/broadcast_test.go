@@ -376,6 +376,17 @@ func TestSeriesAreBounded(t *testing.T) {
 	}
 }
 
+func TestTypeNames(t *testing.T) {
+	t.Parallel()
+	for kind, want := range map[common.HeaderType]string{
+		0: "MESSAGE", 3: "ENDORSER_TRANSACTION", 6: "CHAINCODE_PACKAGE", 8: "PEER_ADMIN_OPERATION", 9: "TOKEN_TRANSACTION", 99: "99", -1: "-1",
+	} {
+		if got := typeName(kind); got != want {
+			t.Errorf("%d is %s, want %s", kind, got, want)
+		}
+	}
+}
+
 func FuzzServe(f *testing.F) {
 	env := normal("x")
 	f.Add(env.Payload, env.Signature)

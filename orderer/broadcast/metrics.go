@@ -1,6 +1,7 @@
 package broadcast
 
 import (
+	"strconv"
 	"sync"
 	"time"
 
@@ -64,15 +65,27 @@ func (m *Metrics) observe(j *job, status common.Status, enqueued time.Duration, 
 	k := seriesKey{unknown, unknown, status}
 	own := true
 	if j.message != nil {
-		k.channel, k.kind = j.message.ChannelHeader().ChannelId, j.message.Type().String()
-		_, named := common.HeaderType_name[int32(j.message.Type())]
-		own = named && exists(k.channel)
+		k.channel, k.kind = j.message.ChannelHeader().ChannelId, typeName(j.message.Type())
+		_, err := strconv.Atoi(k.kind)
+		own = err != nil && exists(k.channel)
 	}
 	s := m.get(k, own)
 	s.processed.Add(1)
 	s.validate.Observe(j.took.Seconds())
 	if enqueued >= 0 {
 		s.enqueue.Observe(enqueued.Seconds())
+	}
+}
+
+// typeName is the name of a header type in 1.4, or its number.
+func typeName(t common.HeaderType) string {
+	switch t {
+	case 8: // the names of these two are gone from later releases
+		return "PEER_ADMIN_OPERATION"
+	case 9:
+		return "TOKEN_TRANSACTION"
+	default:
+		return t.String()
 	}
 }
 
