@@ -75,8 +75,11 @@ func (s *support) WriteConfigBlock(b *common.Block, metadata []byte) error {
 			return err
 		}
 		// Another engine must not take this one's metadata for its own.
-		if s.orderer().ConsensusType != typeBefore {
+		if now := s.orderer().ConsensusType; now != typeBefore {
 			metadata = nil
+			if _, ok := s.registrar.cfg.Consenters[now]; !ok {
+				s.registrar.log.Warnf("[channel: %s] This orderer has no consenter of type %s: it can serve until it is restarted, but not start again", s.id, now)
+			}
 		}
 		return s.writer.write(b, metadata)
 	default:
