@@ -8,7 +8,7 @@ import (
 )
 
 // cacheBytes bounds the blocks of all chains that are kept in memory.
-const cacheBytes = 32 << 20
+const cacheBytes = 16 << 20
 
 // sized is a block with the memory that it takes, encoded form included.
 type sized struct {
