@@ -22,6 +22,7 @@ import (
 	"github.com/heddle-ledger/heddle/internal/chanconfig"
 	"github.com/heddle-ledger/heddle/internal/flog"
 	"github.com/heddle-ledger/heddle/internal/metrics"
+	"github.com/heddle-ledger/heddle/internal/policy"
 	"github.com/heddle-ledger/heddle/internal/protoutil"
 	"github.com/heddle-ledger/heddle/msp/x509msp"
 	"github.com/heddle-ledger/heddle/orderer/chainstore"
@@ -320,8 +321,24 @@ func (r *Registrar) openChannel(id string) (*Channel, error) {
 	if c.chain, err = consenter.NewChain(s, metadata); err != nil {
 		return nil, fmt.Errorf("[channel %s] Error creating consenter: %w", id, err)
 	}
+	r.warnIfRefused(id, bundle)
 	r.cfg.OnConfig(bundle)
 	return c, nil
+}
+
+// warnIfRefused says so when nobody will take the blocks that this orderer signs,
+// as with the MSP directory of somebody else. The reference leaves that to be
+// found out on the peers.
+func (r *Registrar) warnIfRefused(id string, b *chanconfig.Bundle) {
+	sample := []byte(id)
+	signature, err := r.cfg.Signer.Sign(sample)
+	if err == nil {
+		validators, _ := b.PolicyManager().Policy(chanconfig.PolicyBlockValidation)
+		err = validators.Evaluate([]policy.SignedData{{Data: sample, Identity: r.cfg.Signer.Serialize(), Signature: signature}})
+	}
+	if err != nil {
+		r.log.Warnf("[channel: %s] Peers will refuse the blocks of this orderer: its identity does not satisfy %s: %s", id, chanconfig.PolicyBlockValidation, err)
+	}
 }
 
 // newSupport makes what the engine uses of the channel, and returns the engine's
