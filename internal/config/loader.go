@@ -88,9 +88,6 @@ func load(name, prefix string) (*File, error) {
 // Directory is the directory of the file in use, absolute.
 func (f *File) Directory() string { return filepath.Dir(f.path) }
 
-// Get returns the raw value of a key, nil if it is absent.
-func (f *File) Get(key string) any { return f.v.Get(key) }
-
 // IsSet tells whether a key has a value.
 func (f *File) IsSet(key string) bool { return f.v.Get(key) != nil }
 

@@ -149,15 +149,6 @@ func (e *Env) peerClient(t PeerTarget) (rpc.ClientConfig, error) {
 	return c, l.err
 }
 
-// PeerCertHash is the TLS binding of connections to peers.
-func (e *Env) PeerCertHash() ([]byte, error) {
-	c, err := e.peerClient(PeerTarget{})
-	if err != nil {
-		return nil, err
-	}
-	return c.CertHash()
-}
-
 func dial(ctx context.Context, service, address string, c rpc.ClientConfig) (*Conn, error) {
 	hash, err := c.CertHash()
 	if err != nil {
