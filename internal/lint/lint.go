@@ -23,6 +23,7 @@ func layers() map[string]int {
 
 		"internal/flog": 1, "internal/metrics": 1, "internal/run": 1, "internal/vfs": 1,
 		"internal/failpoint": 1, "internal/protoutil": 1, "internal/csp": 1, "internal/version": 1,
+		"internal/progress": 1,
 
 		"msp": 2, "internal/policy": 2, "internal/chanconfig": 2, "internal/rpc": 2, "internal/ops": 2,
 		"internal/config": 2, "internal/txbuild": 2, "internal/cryptogen": 2, "internal/protolator": 2,
@@ -62,6 +63,7 @@ func libraries() map[string][]string {
 		"github.com/spf13/cobra":                  {"cmd"},
 		"github.com/spf13/pflag":                  {"cmd"},
 		"gopkg.in/alecthomas/kingpin.v2":          {"cmd"},
+		"github.com/schollz/progressbar":          {"internal/progress"},
 		"github.com/syndtr/goleveldb":             {"ledger/kv"},
 		"github.com/IBM/sarama":                   {"orderer/consensus/kafka"},
 		"github.com/fsouza/go-dockerclient":       {"chaincode/runtime/docker"},
