@@ -7,45 +7,22 @@ import (
 	"math"
 	"slices"
 
+	"github.com/heddle-ledger/heddle/ledger/bookkeeper"
 	"github.com/heddle-ledger/heddle/ledger/mvcc"
 	"github.com/heddle-ledger/heddle/ledger/pvtstore"
 	"github.com/heddle-ledger/heddle/ledger/state"
 	"github.com/heddle-ledger/heddle/protos/ledgerstore"
 )
 
-// scheduleKey names one entry of the expiry schedule (LEDGER §9.1).
-type scheduleKey struct{ expiring, committing uint64 }
-
-// bookkeeping is what one block changes in the bookkeeper (LEDGER §9, §14): new
-// schedule entries and hints go in before the state batch, processed entries
-// out after it. Most blocks have none.
-type bookkeeping struct {
-	additions map[scheduleKey]*ledgerstore.PvtdataKeys
-	merge     bool          // additions go behind what an entry has already
-	hints     []string      // namespaces with their first metadata
-	processed []scheduleKey // entries that were due
-}
-
-func (b *bookkeeping) add(expiring, committing uint64, c mvcc.Collection, list ...*ledgerstore.KeyAndHash) {
-	if b.additions == nil {
-		b.additions = map[scheduleKey]*ledgerstore.PvtdataKeys{}
-	}
-	k := scheduleKey{expiring, committing}
-	if b.additions[k] == nil {
-		b.additions[k] = &ledgerstore.PvtdataKeys{}
-	}
-	addKeys(b.additions[k], c, list...)
-}
-
 // planBookkeeping finds out what the block changes in the bookkeeper and adds
 // the purges that are due to its updates.
 func (c *commit) planBookkeeping() error {
 	l, u := c.l, c.result.Updates
-	c.books = &bookkeeping{}
+	c.books = &bookkeeper.Changes{}
 	if err := l.schedule(u, c.number, c.books); err != nil {
 		return err
 	}
-	c.books.hints = newHints(u, l.metadataUsed)
+	c.books.Hints = newHints(u, l.metadataUsed)
 	return l.purgeExpired(u, c.number, c.books)
 }
 
@@ -80,7 +57,7 @@ func anyMetadata(s *state.Space) bool {
 
 // schedule adds the private keys and key hashes that the updates write to the
 // schedule (LEDGER §14.2).
-func (l *Ledger) schedule(u *mvcc.Updates, block uint64, b *bookkeeping) error {
+func (l *Ledger) schedule(u *mvcc.Updates, block uint64, b *bookkeeper.Changes) error {
 	for _, c := range u.Collections() {
 		btl, err := l.lifeOf(c.Namespace, c.Name)
 		if err != nil {
@@ -91,7 +68,7 @@ func (l *Ledger) schedule(u *mvcc.Updates, block uint64, b *bookkeeping) error {
 			continue
 		}
 		if list := scheduleList(u, c); len(list) > 0 {
-			b.add(expiring, block, c, list...)
+			b.Add(bookkeeper.Key{Expiring: expiring, Committing: block}, c.Namespace, c.Name, list...)
 		}
 	}
 	return nil
@@ -115,23 +92,6 @@ func scheduleList(u *mvcc.Updates, c mvcc.Collection) []*ledgerstore.KeyAndHash 
 	return list
 }
 
-func addKeys(to *ledgerstore.PvtdataKeys, c mvcc.Collection, list ...*ledgerstore.KeyAndHash) {
-	if to.Map == nil {
-		to.Map = map[string]*ledgerstore.KeyCollections{}
-	}
-	ns := to.Map[c.Namespace]
-	if ns == nil {
-		ns = &ledgerstore.KeyCollections{Map: map[string]*ledgerstore.KeysAndHashes{}}
-		to.Map[c.Namespace] = ns
-	}
-	coll := ns.Map[c.Name]
-	if coll == nil {
-		coll = &ledgerstore.KeysAndHashes{}
-		ns.Map[c.Name] = coll
-	}
-	coll.List = append(coll.List, list...)
-}
-
 // expiringBlock is the block in which data committed in a block expire;
 // MaxUint64 means never (LEDGER §8.3).
 func expiringBlock(committing, btl uint64) uint64 {
@@ -147,12 +107,12 @@ func expiringBlock(committing, btl uint64) uint64 {
 
 // purgeExpired adds deletes of the keys that expire in the block to its updates
 // (LEDGER §14.1).
-func (l *Ledger) purgeExpired(u *mvcc.Updates, block uint64, b *bookkeeping) error {
-	return l.books.due(block, func(k scheduleKey, entry *ledgerstore.PvtdataKeys) error {
-		b.processed = append(b.processed, k)
+func (l *Ledger) purgeExpired(u *mvcc.Updates, block uint64, b *bookkeeper.Changes) error {
+	return l.books.Due(block, func(k bookkeeper.Key, entry *ledgerstore.PvtdataKeys) error {
+		b.Processed = append(b.Processed, k)
 		for ns, colls := range entry.GetMap() {
 			for coll, keys := range colls.GetMap() {
-				if err := l.purgeKeys(u, mvcc.Collection{Namespace: ns, Name: coll}, k.committing, keys.GetList()); err != nil {
+				if err := l.purgeKeys(u, mvcc.Collection{Namespace: ns, Name: coll}, k.Committing, keys.GetList()); err != nil {
 					return err
 				}
 			}

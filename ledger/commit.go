@@ -7,6 +7,7 @@ import (
 	"github.com/hyperledger/fabric-protos-go-apiv2/common"
 
 	"github.com/heddle-ledger/heddle/internal/protoutil"
+	"github.com/heddle-ledger/heddle/ledger/bookkeeper"
 	"github.com/heddle-ledger/heddle/ledger/mvcc"
 	"github.com/heddle-ledger/heddle/ledger/state"
 )
@@ -87,9 +88,9 @@ type commit struct {
 
 	passed  []byte // codes of earlier validation
 	result  *mvcc.Result
-	covered bool         // the private store knows the block
-	books   *bookkeeping // what goes into the bookkeeper
-	replay  bool         // the block is in the block file already
+	covered bool                // the private store knows the block
+	books   *bookkeeper.Changes // what goes into the bookkeeper
+	replay  bool                // the block is in the block file already
 
 	begun                      time.Time
 	decided, stored, committed time.Time
@@ -153,7 +154,7 @@ func (c *commit) listen() error {
 	if err := c.noteEligibility(changes); err != nil {
 		return err
 	}
-	return recordConfigs(c.l.conf, c.number, changes)
+	return c.l.recordConfigs(c.number, changes)
 }
 
 // noteEligibility tells the private store of collections that this peer's
@@ -179,7 +180,7 @@ func (c *commit) writeHistory() error {
 	if c.l.history == nil {
 		return nil
 	}
-	return c.l.history.commit(c.block, c.block.Flags())
+	return c.l.history.Commit(c.block, c.block.Flags())
 }
 
 // storeBlock makes the block durable (LEDGER §15 step 4).
@@ -227,7 +228,7 @@ func (c *commit) writeState() error {
 	if err := c.planBookkeeping(); err != nil {
 		return err
 	}
-	if err := l.books.write(c.books); err != nil {
+	if err := l.books.Write(c.books); err != nil {
 		return err
 	}
 	if err := l.points.Hit(PointAfterBookkeeping); err != nil {
@@ -236,13 +237,13 @@ func (c *commit) writeState() error {
 	// Processed schedule entries go only once the state is durable (LEDGER
 	// §15.3 d).
 	savepoint := state.Version{Block: c.number, Tx: uint64(c.block.Len()) - 1}
-	if err := l.state.Apply(c.result.Updates.Batch, &savepoint, len(c.books.processed) > 0); err != nil {
+	if err := l.state.Apply(c.result.Updates.Batch, &savepoint, len(c.books.Processed) > 0); err != nil {
 		return err
 	}
 	if err := l.points.Hit(PointAfterState); err != nil {
 		return err
 	}
-	if err := l.books.finish(c.books); err != nil {
+	if err := l.books.Finish(c.books); err != nil {
 		return err
 	}
 	return l.points.Hit(PointAfterPurge)

@@ -1,45 +1,15 @@
 package ledger
 
 import (
-	"fmt"
 	"sync"
 
-	"github.com/hyperledger/fabric-protos-go-apiv2/common"
 	"github.com/hyperledger/fabric-protos-go-apiv2/ledger/queryresult"
 	"github.com/hyperledger/fabric-protos-go-apiv2/ledger/rwset/kvrwset"
-	"github.com/hyperledger/fabric-protos-go-apiv2/peer"
 
 	"github.com/heddle-ledger/heddle/internal/protoutil"
 	"github.com/heddle-ledger/heddle/ledger/blockfile"
+	"github.com/heddle-ledger/heddle/ledger/history"
 )
-
-// publicWrites visits the public writes of a block's valid endorser
-// transactions, deletes included (LEDGER §6.1).
-func publicWrites(b *protoutil.Block, flags []byte, visit func(tx uint64, ns, key string)) error {
-	for i := range b.Len() {
-		if flags[i] != byte(peer.TxValidationCode_VALID) {
-			continue
-		}
-		tx := b.Tx(i)
-		ch, err := tx.ChannelHeader()
-		if err != nil {
-			return fmt.Errorf("transaction [%d] of block [%d]: %w", i, b.Number(), err)
-		}
-		if ch.Type != int32(common.HeaderType_ENDORSER_TRANSACTION) {
-			continue
-		}
-		set, err := tx.RWSet()
-		if err != nil {
-			return fmt.Errorf("transaction [%d] of block [%d]: %w", i, b.Number(), err)
-		}
-		for k := range set.Namespaces {
-			for _, w := range set.Namespaces[k].KV.GetWrites() {
-				visit(uint64(i), set.Namespaces[k].Namespace, w.Key)
-			}
-		}
-	}
-	return nil
-}
 
 // HistoryExecutor answers queries for the past values of keys. It must be ended
 // with Done.
@@ -68,7 +38,7 @@ func (h *HistoryExecutor) GetHistoryForKey(ns, key string) (HistoryIterator, err
 	if h.done {
 		return nil, ErrDone
 	}
-	it := &historyIterator{h: h, ns: ns, key: key, heights: h.l.history.heights(ns, key)}
+	it := &historyIterator{h: h, ns: ns, key: key, heights: h.l.history.Heights(ns, key)}
 	h.open[it] = struct{}{}
 	return it, nil
 }
@@ -87,7 +57,7 @@ func (h *HistoryExecutor) Done() {
 type historyIterator struct {
 	h       *HistoryExecutor
 	ns, key string
-	heights *heightIterator
+	heights *history.Heights
 }
 
 // Close ends the iteration. It may be called more than once.

@@ -11,7 +11,9 @@ import (
 	"github.com/heddle-ledger/heddle/internal/flog"
 	"github.com/heddle-ledger/heddle/internal/protoutil"
 	"github.com/heddle-ledger/heddle/ledger/blockfile"
-	"github.com/heddle-ledger/heddle/ledger/kv"
+	"github.com/heddle-ledger/heddle/ledger/bookkeeper"
+	"github.com/heddle-ledger/heddle/ledger/confhistory"
+	"github.com/heddle-ledger/heddle/ledger/history"
 	"github.com/heddle-ledger/heddle/ledger/mvcc"
 	"github.com/heddle-ledger/heddle/ledger/pvtstore"
 	"github.com/heddle-ledger/heddle/ledger/state"
@@ -28,9 +30,9 @@ type Ledger struct {
 
 	blocks  *blockfile.Store
 	state   state.DB
-	books   *books
-	conf    *kv.Store
-	history *historyDB // nil if not enabled
+	books   *bookkeeper.Store
+	conf    *confhistory.Store
+	history *history.Store // nil if not enabled
 	private *pvtstore.Store
 	herald  *herald
 
@@ -106,7 +108,7 @@ func (l *Ledger) NewSimulator(txid string) (*Simulator, error) {
 	return newSimulator(txid, snap, l.metadataUsed, l.state.CheckWrite), nil
 }
 
-func (l *Ledger) metadataUsed(ns string) bool { return l.books.metadataUsed(ns) }
+func (l *Ledger) metadataUsed(ns string) bool { return l.books.MetadataUsed(ns) }
 
 // ChannelConfig returns the channel's current configuration as the state has it
 // (LEDGER §4.3), nil if the state has none.

@@ -28,26 +28,6 @@ import (
 	"github.com/heddle-ledger/heddle/ledger/state/leveldb"
 )
 
-// Directories below Config.Dir (LEDGER §2).
-const (
-	dirLock     = "fileLock"
-	dirProvider = "ledgerProvider"
-	dirChains   = "chains"
-	dirState    = "stateLeveldb"
-
-	dirBookkeeper  = "bookkeeper"
-	dirConfHistory = "configHistory"
-	dirHistory     = "historyLeveldb"
-	dirPrivate     = "pvtdataStore"
-)
-
-// Keys of the ledgerProvider database (LEDGER §2.3).
-const (
-	keyLedgerPrefix      = "l"
-	keyUnderConstruction = "underConstructionLedgerKey"
-	keyLaterFormat       = "f" // of 2.x, never written here (LEDGER §23.1)
-)
-
 // Crash points of Create.
 const (
 	PointAfterConstructionFlag = "ledger/after-construction-flag"

@@ -11,6 +11,7 @@ import (
 	"github.com/hyperledger/fabric-protos-go-apiv2/peer"
 
 	"github.com/heddle-ledger/heddle/internal/protoutil"
+	"github.com/heddle-ledger/heddle/ledger/bookkeeper"
 	"github.com/heddle-ledger/heddle/ledger/mvcc"
 	"github.com/heddle-ledger/heddle/ledger/state"
 	"github.com/heddle-ledger/heddle/protos/ledgerstore"
@@ -123,13 +124,13 @@ func (l *Ledger) applyOld(data map[uint64]map[uint64]*rwset.TxPvtReadWriteSet) e
 		return err
 	}
 	batch := state.NewBatch()
-	books := &bookkeeping{merge: true}
+	books := &bookkeeper.Changes{Merge: true}
 	for key, w := range latest {
 		if err := l.applyOldWrite(batch, books, key, w); err != nil {
 			return err
 		}
 	}
-	if err := l.books.write(books); err != nil {
+	if err := l.books.Write(books); err != nil {
 		return err
 	}
 	if err := l.points.Hit(PointAfterOldBookkeeping); err != nil {
@@ -198,7 +199,7 @@ func eachPrivateWrite(set *rwset.TxPvtReadWriteSet, visit func(privateKey, *kvrw
 
 // applyOldWrite adds one reconciled write to the batch unless it is stale, and
 // its key to the schedule if it expires.
-func (l *Ledger) applyOldWrite(batch *state.Batch, books *bookkeeping, k privateKey, w state.Write) error {
+func (l *Ledger) applyOldWrite(batch *state.Batch, books *bookkeeper.Changes, k privateKey, w state.Write) error {
 	keyHash := sha256.Sum256([]byte(k.key))
 	hashed, err := l.state.Get(state.HashedNamespace(k.ns, k.coll), string(keyHash[:]))
 	if err != nil {
@@ -229,6 +230,6 @@ func (l *Ledger) applyOldWrite(batch *state.Batch, books *bookkeeping, k private
 	if expiring == math.MaxUint64 {
 		return nil
 	}
-	books.add(expiring, w.Version.Block, mvcc.Collection{Namespace: k.ns, Name: k.coll}, &ledgerstore.KeyAndHash{Key: k.key, Hash: keyHash[:]})
+	books.Add(bookkeeper.Key{Expiring: expiring, Committing: w.Version.Block}, k.ns, k.coll, &ledgerstore.KeyAndHash{Key: k.key, Hash: keyHash[:]})
 	return nil
 }

@@ -4,6 +4,9 @@ import (
 	"fmt"
 
 	"github.com/heddle-ledger/heddle/internal/protoutil"
+	"github.com/heddle-ledger/heddle/ledger/bookkeeper"
+	"github.com/heddle-ledger/heddle/ledger/confhistory"
+	"github.com/heddle-ledger/heddle/ledger/history"
 	"github.com/heddle-ledger/heddle/ledger/mvcc"
 )
 
@@ -21,13 +24,13 @@ func (p *Provider) newLedger(id string) (*Ledger, error) {
 	if l.state, err = p.state.Open(id); err != nil {
 		return nil, err
 	}
-	if l.books, err = openBooks(p.sides.bookkeeper, id); err != nil {
+	if l.books, err = bookkeeper.Open(p.sides.bookkeeper, id); err != nil {
 		return nil, err
 	}
 	l.validator = mvcc.Validator{State: l.state, MetadataUsed: l.metadataUsed, CheckWrite: l.state.CheckWrite}
-	l.conf = p.sides.conf.Store(id)
+	l.conf = confhistory.Open(p.sides.conf, id)
 	if p.cfg.History {
-		l.history = newHistoryDB(p.sides.history, id)
+		l.history = history.Open(p.sides.history, id)
 	}
 	if h := blocks.Height(); h > 0 {
 		last, err := blocks.BlockByNumber(h - 1)
@@ -63,7 +66,7 @@ func (l *Ledger) recover() error {
 	}
 	historyNext := height
 	if l.history != nil {
-		if historyNext, err = l.history.next(); err != nil {
+		if historyNext, err = l.history.Next(); err != nil {
 			return err
 		}
 	}
@@ -84,7 +87,7 @@ func (l *Ledger) recover() error {
 	if height == 0 {
 		return nil
 	}
-	if err := l.books.dropUpTo(height - 1); err != nil {
+	if err := l.books.DropUpTo(height - 1); err != nil {
 		return err
 	}
 	return l.finishOld()

@@ -14,8 +14,8 @@ import (
 
 func isNotFound(err error) bool { return errors.Is(err, blockfile.ErrNotFound) }
 
-// sideStores are the databases beside block files and state. History, config
-// history and bookkeeper are small enough to live in this package.
+// sideStores are the databases beside block files and state, each shared by all
+// channels.
 type sideStores struct {
 	bookkeeper, conf, history *kv.Database
 	private                   *pvtstore.Provider
