@@ -47,6 +47,10 @@ type Peer struct {
 	Handlers               Handlers
 	ValidatorPoolSize      int
 	GoMaxProcs             int // below 1: left to the Go runtime
+	// TransientBlockRetention is peer.gossip.pvtData.transientstoreMaxBlockRetention:
+	// private data of transactions that do not commit are kept for so many
+	// blocks (LEDGER §10.3).
+	TransientBlockRetention uint64
 }
 
 // PeerTLS is the section peer.tls; all values are file names.
@@ -117,13 +121,6 @@ type Chaincode struct {
 	LogLevel       string
 	ShimLogLevel   string
 	LogFormat      string
-}
-
-// Ledger is the section ledger.
-type Ledger struct {
-	StateDatabase   string
-	TotalQueryLimit int
-	HistoryEnabled  bool
 }
 
 // Operations is the section operations; file names are relative to the working
@@ -199,6 +196,7 @@ func loadPeer(f *File) (Peer, error) {
 	if p.ValidatorPoolSize <= 0 {
 		p.ValidatorPoolSize = runtime.NumCPU()
 	}
+	p.TransientBlockRetention = uint64(f.positive("peer.gossip.pvtData.transientstoreMaxBlockRetention", 1000))
 	var err error
 	if p.Handlers, err = loadHandlers(f); err != nil {
 		return p, err
@@ -319,18 +317,6 @@ func loadSystemPlugins(f *File) []string {
 		}
 	}
 	return names
-}
-
-func loadLedger(f *File) Ledger {
-	l := Ledger{
-		StateDatabase:   f.String("ledger.state.stateDatabase"),
-		TotalQueryLimit: f.Int("ledger.state.totalQueryLimit"),
-		HistoryEnabled:  f.Bool("ledger.history.enableHistoryDatabase"),
-	}
-	if l.TotalQueryLimit <= 0 {
-		l.TotalQueryLimit = 10000
-	}
-	return l
 }
 
 func loadOperations(f *File) Operations {

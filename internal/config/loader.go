@@ -100,6 +100,14 @@ func (f *File) Bool(key string) bool { return f.v.GetBool(key) }
 // Int returns a number.
 func (f *File) Int(key string) int { return f.v.GetInt(key) }
 
+// positive returns a number, or def in place of one that is not positive.
+func (f *File) positive(key string, def int) int {
+	if n := f.Int(key); n > 0 {
+		return n
+	}
+	return def
+}
+
 // Duration returns a duration in Go syntax.
 func (f *File) Duration(key string) time.Duration { return f.v.GetDuration(key) }
 
