@@ -65,29 +65,19 @@ const (
 // cutJournal removes from the last journal everything behind the first batch
 // that is not complete. It tells how many bytes it removed.
 func cutJournal(fsys vfs.FS, dir string, stor storage.Storage) (cut int64, err error) {
-	fds, err := stor.List(storage.TypeJournal)
-	if err != nil || len(fds) == 0 {
+	last, end, cut, err := lastJournal(fsys, dir, stor)
+	if err != nil || cut == 0 {
 		return 0, err
-	}
-	last := fds[0]
-	for _, fd := range fds {
-		if fd.Num > last.Num {
-			last = fd
-		}
 	}
 	f, err := fsys.OpenFile(path.Join(dir, fileName(last)), os.O_RDWR, 0)
 	if err != nil {
 		return 0, err
 	}
 	defer f.Close()
-	end, size, err := journalEnd(f)
-	if err != nil || end == size {
-		return 0, err
-	}
 	if err := f.Truncate(end); err != nil {
 		return 0, err
 	}
-	return size - end, f.Sync()
+	return cut, f.Sync()
 }
 
 // journalEnd is where the complete batches of a journal end.

@@ -48,6 +48,10 @@ type Config struct {
 	Log *flog.Logger
 	// TableSize is the size of a table written by compaction; 0 selects a default.
 	TableSize int
+	// ReadOnly opens an existing database without changing a byte of it: nothing
+	// is repaired, compacted or created, and writes are refused. What the journal
+	// holds is replayed in memory. See Database.JournalCut.
+	ReadOnly bool
 }
 
 // Database is an open directory.
@@ -55,6 +59,7 @@ type Database struct {
 	ldb  *leveldb.DB
 	stor storage.Storage
 	dir  string
+	cut  int64
 }
 
 const (
@@ -65,11 +70,15 @@ const (
 
 // Open opens or creates the database of a directory and locks it. The text for
 // a locked directory is the reference's: `Error opening leveldb: resource
-// temporarily unavailable` (LEDGER §2.4).
+// temporarily unavailable` (LEDGER §2.4). With ReadOnly, a database that is not
+// there is an fs.ErrNotExist.
 func Open(cfg Config) (*Database, error) {
 	fsys := cfg.FS
 	if fsys == nil {
 		fsys = vfs.OS()
+	}
+	if cfg.ReadOnly {
+		return openReadOnly(cfg, fsys)
 	}
 	if err := checkDir(fsys, cfg.Dir); err != nil {
 		return nil, fmt.Errorf("open database %s: %w", cfg.Dir, err)
@@ -143,6 +152,7 @@ func (cfg Config) options() *opt.Options {
 		CompactionTotalSize:           5 * orDefault(cfg.TableSize, defaultTableSize),
 		CompactionTotalSizeMultiplier: 10,
 	}
+	o.ReadOnly = cfg.ReadOnly
 	if cfg.BloomBits > 0 {
 		o.Filter = filter.NewBloomFilter(cfg.BloomBits)
 	}
