@@ -95,6 +95,11 @@ func (l *Ledger) BlockByTxID(txid string) (*common.Block, error) {
 
 // TransactionByID returns the first transaction of that id and its final code.
 func (l *Ledger) TransactionByID(txid string) (*peer.ProcessedTransaction, error) {
+	tx, err := l.transactionByID(txid)
+	return settled(l, tx, err)
+}
+
+func (l *Ledger) transactionByID(txid string) (*peer.ProcessedTransaction, error) {
 	env, err := l.blocks.TxByID(txid)
 	if err != nil {
 		return nil, err
@@ -103,7 +108,7 @@ func (l *Ledger) TransactionByID(txid string) (*peer.ProcessedTransaction, error
 	if err != nil {
 		return nil, err
 	}
-	return settled(l, &peer.ProcessedTransaction{TransactionEnvelope: env, ValidationCode: int32(code)}, nil)
+	return &peer.ProcessedTransaction{TransactionEnvelope: env, ValidationCode: int32(code)}, nil
 }
 
 // ValidationCode returns the final code of the first transaction of that id.

@@ -155,7 +155,7 @@ func Args(args ...string) *peer.ChaincodeInput {
 }
 
 // ContainerInfo implements support.Lifecycle.
-func (p *Peer) ContainerInfo(_, name string) (*support.Definition, error) {
+func (p *Peer) ContainerInfo(name string, _ stream.Simulator) (*support.Definition, error) {
 	if d := p.defs[name]; d != nil {
 		return d, nil
 	}

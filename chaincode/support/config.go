@@ -48,11 +48,13 @@ func (d *Definition) CName() string { return d.Name + ":" + d.Version }
 
 // Lifecycle finds chaincode definitions. It is implemented above this room.
 type Lifecycle interface {
-	// ContainerInfo describes, outside of any transaction, the installed
-	// package of the chaincode defined on the channel, fingerprint checked
-	// (CHAINCODE §7.1). Errors follow "failed to get chaincode container info
-	// for CNAME: ", e.g. "could not get chaincode code: …".
-	ContainerInfo(channelID, name string) (*Definition, error)
+	// ContainerInfo describes the installed package of the chaincode defined on
+	// the channel, fingerprint checked (CHAINCODE §7.1). The definition is read
+	// through sim, which has read it before: with another look at the state the
+	// transaction could wait for a commit that waits for sim. Errors follow
+	// "failed to get chaincode container info for CNAME: ", e.g. "could not get
+	// chaincode code: …".
+	ContainerInfo(name string, sim stream.Simulator) (*Definition, error)
 	// Callee reads the definition of the target of a chaincode-to-chaincode
 	// call through sim (so that the read is recorded) and checks the
 	// instantiation policy against the installed package (CHAINCODE §3.7.6,

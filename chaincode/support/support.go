@@ -136,7 +136,7 @@ func (s *Support) transact(ctx context.Context, p *TxParams, name, version strin
 	cname := name + ":" + version
 	st := s.registry.connected(cname)
 	if st == nil {
-		def, err := s.cfg.Lifecycle.ContainerInfo(p.ChannelID, name)
+		def, err := s.cfg.Lifecycle.ContainerInfo(name, p.Simulator)
 		if err != nil {
 			if s.cfg.DevMode {
 				s.cfg.Log.Error("You are attempting to perform an action other than Deploy on Chaincode that is not ready and you are in developer mode. Did you forget to Deploy your chaincode?")

@@ -69,12 +69,19 @@ func (w *world) define(channel, name, version string) *support.Definition {
 	return d
 }
 
-func (w *world) ContainerInfo(channelID, name string) (*support.Definition, error) {
-	d := w.defs[channelID+"/"+name]
-	if d == nil {
-		return nil, fmt.Errorf("could not get chaincode code: chaincode %s not found", name)
+func (w *world) ContainerInfo(name string, sim stream.Simulator) (*support.Definition, error) {
+	if sim != nil {
+		version, err := sim.GetState("lscc", name)
+		if err != nil {
+			return nil, err
+		}
+		for _, d := range w.defs {
+			if d.Name == name && d.Version == string(version) {
+				return d, nil
+			}
+		}
 	}
-	return d, nil
+	return nil, fmt.Errorf("could not get chaincode code: chaincode %s not found", name)
 }
 
 func (w *world) Callee(channelID, name string, sim stream.Simulator) (*support.Definition, error) {

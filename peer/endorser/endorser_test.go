@@ -48,6 +48,7 @@ type world struct {
 	state   map[string][]byte
 	open    int // simulators not yet released
 	refuse  error
+	panics  bool
 
 	distributed *transientstore.TxPvtReadWriteSetWithConfigInfo
 }
@@ -128,6 +129,9 @@ type fakeExecutor struct{ w *world }
 
 func (x fakeExecutor) Execute(_ context.Context, p *support.TxParams, name, version string, in *peer.ChaincodeInput) (*peer.Response, *peer.ChaincodeEvent, error) {
 	x.w.input = in
+	if x.w.panics {
+		panic("chaincode")
+	}
 	if x.w.execErr != nil {
 		return nil, nil, x.w.execErr
 	}
@@ -155,11 +159,18 @@ func (l fakeLedger) History() (stream.HistoryReader, func()) { return nil, func(
 
 type fakeSimulator struct {
 	stream.Simulator
-	w *world
+	w    *world
+	done bool
 }
 
 func (s *fakeSimulator) GetState(ns, key string) ([]byte, error) { return s.w.state[ns+"/"+key], nil }
-func (s *fakeSimulator) Done()                                   { s.w.open-- }
+func (s *fakeSimulator) Done() {
+	if !s.done {
+		s.done = true
+		s.w.open--
+	}
+}
+
 func (s *fakeSimulator) Results() (*ledger.SimulationResults, error) {
 	return &ledger.SimulationResults{Public: []byte("results"), Private: s.w.private}, nil
 }
@@ -167,6 +178,9 @@ func (s *fakeSimulator) Results() (*ledger.SimulationResults, error) {
 type fakePrivate struct{ w *world }
 
 func (p fakePrivate) Distribute(_ context.Context, channelID, txID string, set *transientstore.TxPvtReadWriteSetWithConfigInfo) error {
+	if p.w.open != 0 {
+		return errors.New("the state is held while other peers are asked")
+	}
 	p.w.distributed = set
 	return nil
 }
@@ -367,6 +381,22 @@ func TestPrivateDataIsDistributedWithItsCollections(t *testing.T) {
 	}
 	if !proto.Equal(w.distributed, want) {
 		t.Errorf("got %v", w.distributed)
+	}
+}
+
+// TestStateIsReleasedWhateverHappens: with some state databases, a simulator
+// that stays open ends all commits.
+func TestStateIsReleasedWhateverHappens(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.panics = true
+	func() {
+		defer func() { _ = recover() }()
+		_, _ = w.send(t, "ch", spec("cc", "f"))
+		t.Error("no panic")
+	}()
+	if w.open != 0 {
+		t.Errorf("%d simulators left open", w.open)
 	}
 }
 

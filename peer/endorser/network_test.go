@@ -190,13 +190,6 @@ func (n *network) wire(t testing.TB, org *testpki.Org) {
 	system := map[string]support.System{}
 	lifecycle := lscc.New(lscc.Config{
 		Channels: n.channel, Access: access, Packages: n.packages,
-		Query: func(id string) (lscc.StateReader, func(), error) {
-			q, err := n.ledger.NewQueryExecutor()
-			if err != nil {
-				return nil, nil, err
-			}
-			return q, q.Done, nil
-		},
 		IsSystem: func(name string) bool {
 			_, ok := system[name]
 			return ok || name == "escc" || name == "vscc"
@@ -208,7 +201,7 @@ func (n *network) wire(t testing.TB, org *testpki.Org) {
 	})
 	query := qscc.New(qscc.Config{
 		Access: access,
-		Ledger: func(id string) (qscc.Ledger, bool) { return n.ledger, id == channelID },
+		Ledger: func(id string, _ bool) (qscc.Ledger, bool) { return n.ledger, id == channelID },
 	})
 	system["lscc"] = support.System{Run: lifecycle.Invoke, External: true, CC2CC: true}
 	system["cscc"] = support.System{Run: config.Invoke, External: true}

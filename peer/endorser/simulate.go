@@ -193,6 +193,8 @@ func (e *Endorser) collect(ctx context.Context, r *request, sim Simulator, out *
 	if e.cfg.Private == nil {
 		return errors.New("this peer does not handle private data")
 	}
+	// Other peers are not to be waited for with the state held.
+	sim.Done()
 	set.EndorsedAt = r.ledger.Height()
 	return e.cfg.Private.Distribute(ctx, r.channelID, r.txID, set)
 }

@@ -12,7 +12,6 @@ import (
 	"github.com/heddle-ledger/heddle/peer/channel"
 	"github.com/heddle-ledger/heddle/peer/endorser"
 	"github.com/heddle-ledger/heddle/peer/events"
-	"github.com/heddle-ledger/heddle/peer/syscc/lscc"
 	"github.com/heddle-ledger/heddle/peer/syscc/qscc"
 )
 
@@ -47,10 +46,13 @@ func (n *Node) endorserLedger(channelID string) (endorser.Ledger, bool) {
 	return endorser.OnLedger(c.Ledger()), true
 }
 
-func (n *Node) queryLedger(channelID string) (qscc.Ledger, bool) {
+func (n *Node) queryLedger(channelID string, simulating bool) (qscc.Ledger, bool) {
 	c, ok := n.parts.channels.Channel(channelID)
 	if !ok {
 		return nil, false
+	}
+	if simulating {
+		return c.Ledger().Committed(), true
 	}
 	return c.Ledger(), true
 }
@@ -78,34 +80,21 @@ func (p published) WaitHeight(ctx context.Context, n uint64) error {
 	return p.channel.WaitPublished(ctx, n)
 }
 
-// queryState opens the committed state of a channel.
-func (n *Node) queryState(channelID string) (lscc.StateReader, func(), error) {
-	c, ok := n.parts.channels.Channel(channelID)
-	if !ok {
-		return nil, nil, fmt.Errorf("channel %s not found", channelID)
-	}
-	q, err := c.Ledger().NewQueryExecutor()
-	if err != nil {
-		return nil, nil, err
-	}
-	return q, q.Done, nil
-}
-
 // channelAccess gives chaincode calls what they need of channels; it implements
 // support.Channels.
 type channelAccess struct{ n *Node }
 
 // Simulator opens another channel for a read-only call.
 func (a channelAccess) Simulator(channelID, txID string) (stream.Simulator, stream.HistoryReader, func(), error) {
-	l, ok := a.n.endorserLedger(channelID)
+	c, ok := a.n.parts.channels.Channel(channelID)
 	if !ok {
 		return nil, nil, nil, fmt.Errorf("failed to find ledger for channel: %s", channelID)
 	}
-	sim, err := l.Simulate(txID)
+	sim, err := c.Ledger().NewNestedSimulator(txID) // the caller has one
 	if err != nil {
 		return nil, nil, nil, err
 	}
-	history, done := l.History()
+	history, done := endorser.OnLedger(c.Ledger()).History()
 	return sim, history, func() {
 		done()
 		sim.Done()

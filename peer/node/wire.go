@@ -244,7 +244,7 @@ func (n *Node) systemChaincodes() map[string]support.System {
 	p := n.parts
 	access, channels := p.access, p.channels
 	p.lscc = lscc.New(lscc.Config{
-		Channels: channels.Bundle, Access: access, Packages: p.packages, Query: n.queryState,
+		Channels: channels.Bundle, Access: access, Packages: p.packages,
 		IsSystem: isSystemName, Log: n.cfg.Logging.Root(),
 	})
 	config := cscc.New(cscc.Config{Channels: joining{channels, n}, ConfigBlock: n.configBlock, Access: access})

@@ -43,14 +43,12 @@ func (l *LSCC) CheckInstalled(cd *packaging.ChaincodeData) error {
 }
 
 // ContainerInfo describes the installed package of a channel's chaincode for its
-// launch, outside of any transaction.
-func (l *LSCC) ContainerInfo(channelID, name string) (*support.Definition, error) {
-	state, done, err := l.cfg.Query(channelID)
-	if err != nil {
-		return nil, err
+// launch.
+func (l *LSCC) ContainerInfo(name string, sim stream.Simulator) (*support.Definition, error) {
+	if sim == nil {
+		return nil, fmt.Errorf("could not retrieve state for chaincode %s: no ledger context", name)
 	}
-	defer done()
-	raw, err := state.GetState(Namespace, name)
+	raw, err := sim.GetState(Namespace, name)
 	if err != nil {
 		return nil, fmt.Errorf("could not retrieve state for chaincode %s: %w", name, err)
 	}

@@ -51,9 +51,6 @@ type Config struct {
 	Channels func(channelID string) (*chanconfig.Bundle, bool)
 	Access   Access
 	Packages Packages
-	// Query opens the committed state of a channel; done releases it. An
-	// unknown channel is an error.
-	Query func(channelID string) (r StateReader, done func(), err error)
 	// IsSystem tells whether a name belongs to a system chaincode, enabled or
 	// not, or is reserved for one.
 	IsSystem func(name string) bool

@@ -43,12 +43,6 @@ func newFixture(t testing.TB, capability string) *fixture {
 	f.LSCC = lscc.New(lscc.Config{
 		Channels: func(id string) (*chanconfig.Bundle, bool) { return f.bundle, id == "ch" },
 		Access:   everybody{}, Packages: f.packages,
-		Query: func(id string) (lscc.StateReader, func(), error) {
-			if id != "ch" {
-				return nil, nil, errors.New("no such channel")
-			}
-			return f.state, func() {}, nil
-		},
 		IsSystem: func(name string) bool { return name == "lscc" },
 	})
 	return f
@@ -380,7 +374,7 @@ func TestCodeOfDefinition(t *testing.T) {
 	f := newFixture(t, "V1_4_2")
 	pkg := f.installSpec(t, "cc", "1")
 	want(t, "deploy", f.call(t, f.admin, "deploy", "ch", spec("cc", "1")), "")
-	def, err := f.ContainerInfo("ch", "cc")
+	def, err := f.ContainerInfo("cc", simulator{state: f.state})
 	if err != nil || def.CName() != "cc:1" || def.Type != peer.ChaincodeSpec_GOLANG {
 		t.Errorf("got %v, %v", def, err)
 	}
@@ -398,19 +392,19 @@ func TestCodeOfDefinition(t *testing.T) {
 	f.state["cc"] = cd.Marshal()
 	want(t, "other code", f.call(t, f.user, "getdepspec", "ch", "cc"), "chaincode fingerprint mismatch: data mismatch")
 	delete(f.packages, "cc.1")
-	_, err = f.ContainerInfo("ch", "cc")
+	_, err = f.ContainerInfo("cc", simulator{state: f.state})
 	if err == nil || err.Error() != "could not get chaincode code: invalid deployment spec: file does not exist" {
 		t.Errorf("got %v", err)
 	}
 	for _, name := range []string{"none", "broken"} {
-		_, err1 := f.ContainerInfo("ch", name)
+		_, err1 := f.ContainerInfo(name, simulator{state: f.state})
 		_, err2 := f.Definition(name, f.state)
 		if err1 == nil || err2 == nil || err1.Error() != err2.Error() {
 			t.Errorf("%s: %v, %v", name, err1, err2)
 		}
 	}
-	if _, err := f.ContainerInfo("nochan", "cc"); err == nil {
-		t.Error("an unknown channel is an error")
+	if _, err := f.ContainerInfo("cc", nil); err == nil {
+		t.Error("without a channel there is no definition")
 	}
 }
 

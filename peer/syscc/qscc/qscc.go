@@ -24,7 +24,8 @@ type Access interface {
 	CheckACL(resource, channelID string, sp *peer.SignedProposal) error
 }
 
-// Ledger is what can be asked; *ledger.Ledger is one. An absent entry is the
+// Ledger is what can be asked; *ledger.Ledger and
+// ledger.Committed are. An absent entry is the
 // error "Entry not found in index".
 type Ledger interface {
 	Info() *common.BlockchainInfo
@@ -36,8 +37,10 @@ type Ledger interface {
 
 // Config is what a QSCC needs.
 type Config struct {
-	// Ledger finds the ledger of a joined channel.
-	Ledger func(channelID string) (Ledger, bool)
+	// Ledger finds the ledger of a joined channel. Within a simulation, of
+	// whatever channel, its answers must not wait for a commit: the commit may
+	// wait for the simulation.
+	Ledger func(channelID string, simulating bool) (Ledger, bool)
 	Access Access
 }
 
@@ -66,7 +69,7 @@ func (q *QSCC) invoke(inv *support.Invocation) ([]byte, error) {
 	if function != getChainInfo && len(inv.Args) < 3 {
 		return nil, fmt.Errorf("missing 3rd argument for %s", function)
 	}
-	l, ok := q.cfg.Ledger(channelID)
+	l, ok := q.cfg.Ledger(channelID, inv.Simulator != nil)
 	if !ok {
 		return nil, fmt.Errorf("Invalid chain ID, %s", channelID)
 	}

@@ -10,6 +10,7 @@ import (
 	"github.com/hyperledger/fabric-protos-go-apiv2/peer"
 	"google.golang.org/protobuf/proto"
 
+	"github.com/heddle-ledger/heddle/chaincode/stream"
 	"github.com/heddle-ledger/heddle/chaincode/support"
 	"github.com/heddle-ledger/heddle/internal/protoutil"
 	"github.com/heddle-ledger/heddle/peer/syscc/qscc"
@@ -66,7 +67,7 @@ func (access) CheckACL(resource, channelID string, _ *peer.SignedProposal) error
 func call(args ...string) *peer.Response {
 	q := qscc.New(qscc.Config{
 		Access: access{},
-		Ledger: func(id string) (qscc.Ledger, bool) { return chain{}, id == "ch" },
+		Ledger: func(id string, _ bool) (qscc.Ledger, bool) { return chain{}, id == "ch" },
 	})
 	inv := &support.Invocation{Name: "qscc", SignedProposal: &peer.SignedProposal{}}
 	for _, a := range args {
@@ -116,9 +117,25 @@ func TestFailures(t *testing.T) {
 			t.Errorf("%v: got %v, want %q", tc.args, got, tc.want)
 		}
 	}
-	q := qscc.New(qscc.Config{Access: access{}, Ledger: func(string) (qscc.Ledger, bool) { return chain{}, true }})
+	q := qscc.New(qscc.Config{Access: access{}, Ledger: func(string, bool) (qscc.Ledger, bool) { return chain{}, true }})
 	if got := q.Invoke(context.Background(), &support.Invocation{Args: [][]byte{[]byte("GetChainInfo"), []byte("ch")}}); got.Status != 500 {
 		t.Errorf("a call without proposal is an error: %v", got)
+	}
+}
+
+// TestWithinSimulation: a chaincode that calls is not to wait for commits.
+func TestWithinSimulation(t *testing.T) {
+	t.Parallel()
+	for _, sim := range []stream.Simulator{nil, struct{ stream.Simulator }{}} {
+		var simulating bool
+		q := qscc.New(qscc.Config{Access: access{}, Ledger: func(_ string, s bool) (qscc.Ledger, bool) {
+			simulating = s
+			return chain{}, true
+		}})
+		inv := &support.Invocation{Args: [][]byte{[]byte("GetChainInfo"), []byte("ch")}, SignedProposal: &peer.SignedProposal{}, Simulator: sim}
+		if got := q.Invoke(context.Background(), inv); got.Status != 200 || simulating != (sim != nil) {
+			t.Errorf("%v: simulating %v with %v", got, simulating, sim)
+		}
 	}
 }
 
