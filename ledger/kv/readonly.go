@@ -1,11 +1,13 @@
 package kv
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
 	"io/fs"
 	"path"
+	"slices"
 
 	"github.com/syndtr/goleveldb/leveldb"
 	"github.com/syndtr/goleveldb/leveldb/storage"
@@ -35,11 +37,18 @@ func openReadOnly(cfg Config, fsys vfs.FS) (*Database, error) {
 	}
 	ro := &readOnlyStorage{Storage: stor}
 	d := &Database{stor: stor, dir: cfg.Dir}
-	if ro.journal, ro.end, d.cut, err = lastJournal(fsys, cfg.Dir, stor); err != nil {
+	if ro.last, ro.end, d.cut, err = lastJournal(fsys, cfg.Dir, stor); err != nil {
 		stor.Close()
 		return nil, fmt.Errorf("check journal of %s: %w", cfg.Dir, err)
 	}
-	if d.ldb, err = leveldb.Open(ro, cfg.options()); err != nil {
+	d.ldb, err = leveldb.Open(ro, cfg.options())
+	if errors.Is(err, io.EOF) && len(ro.opened) > 1 {
+		// goleveldb takes the end of the first journal for an error of the second:
+		// show it one that goes through all of them.
+		ro.joined, ro.opened = ro.opened[0], nil
+		d.ldb, err = leveldb.Open(ro, cfg.options())
+	}
+	if err != nil {
 		stor.Close()
 		return nil, openError(cfg.Dir, err)
 	}
@@ -89,21 +98,101 @@ var errReadOnly = errors.New("database is open for reading only")
 // its complete batches: what a writer would leave of it.
 type readOnlyStorage struct {
 	storage.Storage
-	journal storage.FileDesc
-	end     int64
+	last   storage.FileDesc // journal
+	end    int64            // of the complete batches in it
+	opened []storage.FileDesc
+	joined storage.FileDesc // the journal that stands for itself and all later ones
 }
 
-func (s *readOnlyStorage) Open(fd storage.FileDesc) (storage.Reader, error) {
-	r, err := s.Storage.Open(fd)
-	if err != nil || fd != s.journal {
-		return r, err
+// List implements storage.Storage.
+func (s *readOnlyStorage) List(ft storage.FileType) ([]storage.FileDesc, error) {
+	if ft == storage.TypeJournal && s.joined.Num != 0 {
+		return []storage.FileDesc{s.joined}, nil
 	}
-	return &shortReader{SectionReader: io.NewSectionReader(r, 0, s.end), Closer: r}, nil
+	return s.Storage.List(ft)
 }
 
-type shortReader struct {
-	*io.SectionReader
+// Open implements storage.Storage.
+func (s *readOnlyStorage) Open(fd storage.FileDesc) (storage.Reader, error) {
+	if fd.Type != storage.TypeJournal {
+		return s.Storage.Open(fd)
+	}
+	s.opened = append(s.opened, fd)
+	if fd == s.joined {
+		return s.join()
+	}
+	r, _, err := s.journal(fd)
+	return r, err
+}
+
+// journal opens one journal and tells the size of what it shows.
+func (s *readOnlyStorage) journal(fd storage.FileDesc) (*journalReader, int64, error) {
+	r, err := s.Storage.Open(fd)
+	if err != nil {
+		return nil, 0, err
+	}
+	size := s.end
+	if fd != s.last {
+		if size, err = r.Seek(0, io.SeekEnd); err == nil {
+			_, err = r.Seek(0, io.SeekStart)
+		}
+		if err != nil {
+			r.Close()
+			return nil, 0, err
+		}
+	}
+	return &journalReader{Reader: io.LimitReader(r, size), Closer: r}, size, nil
+}
+
+// join puts journals one behind the other. Each begins on the boundary of a
+// block; zeros before it are passed over.
+func (s *readOnlyStorage) join() (storage.Reader, error) {
+	fds, err := s.Storage.List(storage.TypeJournal)
+	if err != nil {
+		return nil, err
+	}
+	slices.SortFunc(fds, func(a, b storage.FileDesc) int { return cmp.Compare(a.Num, b.Num) })
+	var parts []io.Reader
+	var all closers
+	for _, fd := range fds {
+		if fd.Num < s.joined.Num {
+			continue // it is in the tables already
+		}
+		r, size, err := s.journal(fd)
+		if err != nil {
+			return nil, errors.Join(err, all.Close())
+		}
+		all = append(all, r)
+		parts = append(parts, r, io.LimitReader(zeros{}, (journalBlock-size%journalBlock)%journalBlock))
+	}
+	return &journalReader{Reader: io.MultiReader(parts...), Closer: all}, nil
+}
+
+// journalReader has as much of storage.Reader as a journal needs.
+type journalReader struct {
+	io.Reader
 	io.Closer
+}
+
+func (*journalReader) ReadAt([]byte, int64) (int, error) { return 0, errors.ErrUnsupported }
+
+func (*journalReader) Seek(int64, int) (int64, error) { return 0, errors.ErrUnsupported }
+
+type zeros struct{}
+
+func (zeros) Read(p []byte) (int, error) {
+	clear(p)
+	return len(p), nil
+}
+
+type closers []io.Closer
+
+func (c closers) Close() error {
+	var errs []error
+	for _, one := range c {
+		errs = append(errs, one.Close())
+	}
+	return errors.Join(errs...)
 }
 
 func (*readOnlyStorage) SetMeta(storage.FileDesc) error { return errReadOnly }
