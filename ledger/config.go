@@ -1,6 +1,8 @@
 package ledger
 
 import (
+	"context"
+
 	"github.com/hyperledger/fabric-protos-go-apiv2/peer"
 
 	"github.com/heddle-ledger/heddle/internal/failpoint"
@@ -18,6 +20,9 @@ type Config struct {
 
 	// OpenState opens the world state; nil selects goleveldb in Dir.
 	OpenState func() (state.Provider, error)
+	// DropState drops the state of channels of a peer that is down, where it is
+	// not in Dir; nil: it is (LEDGER §18.7).
+	DropState func(ctx context.Context, channelIDs []string) error
 
 	History             bool   // ledger.history.enableHistoryDatabase
 	PurgeInterval       uint64 // ledger.pvtdataStore.purgeInterval; 0 means 100

@@ -286,7 +286,7 @@ func (n *Net) StartPeer(i int, change ...func(*config.Core)) *Node {
 		Dir: p.MSPConfigPath, MSPID: p.LocalMSPID, BCCSP: p.BCCSP, Signatures: signatures, Log: flog.Nop(),
 	})
 	n.check(err)
-	node, err := peernode.New(peernode.Config{Core: c, Logging: n.logging(), Local: local, Signatures: signatures, DevMode: true},
+	node, err := peernode.New(context.Background(), peernode.Config{Core: c, Logging: n.logging(), Local: local, Signatures: signatures, DevMode: true},
 		peernode.WithListen(n.Fabric.Listen), peernode.WithDialer(n.Fabric.Dial))
 	n.check(err)
 	return n.run(name, node.Run)

@@ -59,10 +59,11 @@ type Node struct {
 
 // New opens the peer's stores and listeners and joins its rooms, in the order
 // of the reference; nothing is served before Run. Failures are run.StartErrors.
-func New(cfg Config, opts ...Option) (*Node, error) {
+// The end of ctx ends the waiting for a state database that is not up yet.
+func New(ctx context.Context, cfg Config, opts ...Option) (*Node, error) {
 	n := &Node{cfg: cfg, log: cfg.Logging.Logger("nodeCmd")}
 	n.apply(opts)
-	if err := n.wire(); err != nil {
+	if err := n.wire(ctx); err != nil {
 		return nil, errors.Join(err, n.closers.Close())
 	}
 	return n, nil

@@ -19,9 +19,6 @@ func TestUnsupportedSettingsEndTheStart(t *testing.T) {
 		want string // part of the error; empty: none
 	}{
 		{"as shipped", func(*config.Core) {}, ""},
-		// The reference takes any other word for its LevelDB.
-		{"other word", func(c *config.Core) { c.Ledger.StateDatabase = "foo" }, ""},
-		{"CouchDB", func(c *config.Core) { c.Ledger.StateDatabase = "CouchDB" }, "ledger.state.stateDatabase"},
 		{"plugin", func(c *config.Core) { c.Chaincode.SystemPlugins = []string{"mine"} }, "chaincode.systemPlugins enables mine"},
 	}
 	for _, tc := range cases {

@@ -15,9 +15,6 @@ import (
 // that this version would have to ignore.
 func (n *Node) refuseUnsupported() error {
 	c := n.cfg.Core
-	if c.Ledger.StateDatabase == "CouchDB" {
-		return run.Failed(run.Plain, "ledger.state.stateDatabase is CouchDB, which this version of the peer does not have; set it to goleveldb")
-	}
 	if len(c.Chaincode.SystemPlugins) > 0 {
 		return run.Failed(run.Plain, "chaincode.systemPlugins enables %s, but this peer cannot load Go plugins",
 			strings.Join(c.Chaincode.SystemPlugins, ", "))

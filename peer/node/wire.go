@@ -1,6 +1,7 @@
 package node
 
 import (
+	"context"
 	"net"
 	"os"
 	"path/filepath"
@@ -58,11 +59,11 @@ type parts struct {
 }
 
 // wire makes the rooms, first error wins (SURFACE §1.6).
-func (n *Node) wire() error {
+func (n *Node) wire(ctx context.Context) error {
 	n.parts = &parts{}
 	n.log.Infof("Starting peer:\n%s", version.Text(runtime.Version(), runtime.GOOS, runtime.GOARCH))
 	for _, step := range []func() error{
-		n.openOperations, n.openLedgers, n.loadPreResetHeights, n.chooseMode, n.resolveAddress, n.loadTLS, n.openServer,
+		n.openOperations, func() error { return n.openLedgers(ctx) }, n.loadPreResetHeights, n.chooseMode, n.resolveAddress, n.loadTLS, n.openServer,
 		n.makeChannels, n.makeAccess, n.openChaincodeSupport, n.registerAdmin, n.registerEndorser,
 		n.registerEvents, n.watchCertificates, n.openChannels,
 	} {
@@ -99,7 +100,7 @@ func (n *Node) openOperations() error {
 	return nil
 }
 
-func (n *Node) openLedgers() error {
+func (n *Node) openLedgers(ctx context.Context) error {
 	if err := n.refuseUnsupported(); err != nil {
 		return err
 	}
@@ -108,10 +109,12 @@ func (n *Node) openLedgers() error {
 	if err := os.MkdirAll(first, 0o755); err != nil {
 		return run.Failed(run.Panic, "Error creating dir if missing: error creating dir [%s/]: %w", first, err)
 	}
+	l := n.cfg.Core.Ledger
 	p, err := ledger.OpenProvider(ledger.Config{
-		Dir:     dir,
-		History: n.cfg.Core.Ledger.HistoryEnabled,
-		Log:     n.cfg.Logging.Root(), Metrics: n.parts.operations.Provider(),
+		Dir: dir, OpenState: n.openState(ctx),
+		History: l.HistoryEnabled, PurgeInterval: l.PurgeInterval,
+		CollElgBatchSize: l.EligibilityBatchSize, CollElgBatchesEvery: l.EligibilityBatchesPeriod,
+		Log: n.cfg.Logging.Root(), Metrics: n.parts.operations.Provider(),
 	})
 	if err != nil {
 		return run.Failed(run.Panic, "%w", err)

@@ -20,11 +20,13 @@ func serve(ctx context.Context, env *cli.Env, dev bool) error {
 	}
 	ctx, stop := run.HandleSignals(ctx, log, syscall.SIGINT, syscall.SIGTERM)
 	defer stop()
-	n, err := node.New(node.Config{
+	n, err := node.New(ctx, node.Config{
 		Core: env.Core, Logging: env.Logging, Local: env.MSP, Signatures: env.Signatures, DevMode: dev, Environ: os.Environ(),
 	})
 	if err == nil {
 		err = n.Run(ctx)
+	} else if ctx.Err() != nil {
+		return nil // told to stop while it waited
 	}
 	var failed *run.StartError
 	if errors.As(err, &failed) {
