@@ -4,7 +4,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io/fs"
 	"path"
 	"slices"
 	"strings"
@@ -314,15 +313,15 @@ func TestTakenBackKilledAnywhere(t *testing.T) {
 func (c *takenBack) stopAt(t *testing.T, start *vfs.Mem, n int) (int, *vfs.Mem) {
 	t.Helper()
 	fsys, count := start.Crash(vfs.KeepUnsynced, 0), 0
-	failing := dying{FS: errorfs.New(fsys, func(op errorfs.Op, _ string) error {
-		if op != errorfs.OpRead && op != errorfs.OpOpen {
+	failing := errorfs.New(fsys, func(op errorfs.Op, _ string) error {
+		if op.Changes() && op != errorfs.OpOpen {
 			count++
 		}
 		if n > 0 && count >= n {
 			return errCrash
 		}
 		return nil
-	}), dead: func() bool { return n > 0 && count >= n }}
+	})
 	err := c.run(vectorConfig(t, failing))
 	if n == 0 {
 		must(t, err)
@@ -330,26 +329,6 @@ func (c *takenBack) stopAt(t *testing.T, start *vfs.Mem, n int) (int, *vfs.Mem) 
 		t.Logf("the end of the run was not seen: %v", err)
 	}
 	return count, fsys
-}
-
-// dying also fails what errorfs lets pass.
-type dying struct {
-	vfs.FS
-	dead func() bool
-}
-
-func (d dying) RemoveAll(name string) error {
-	if d.dead() {
-		return errCrash
-	}
-	return d.FS.RemoveAll(name)
-}
-
-func (d dying) MkdirAll(name string, perm fs.FileMode) error {
-	if d.dead() {
-		return errCrash
-	}
-	return d.FS.MkdirAll(name, perm)
 }
 
 func (c *takenBack) checkOpens(t *testing.T, fsys *vfs.Mem) {

@@ -24,6 +24,10 @@ const (
 	KeepUnsynced
 	// TearUnsynced keeps a random part of each file's unsynced tail.
 	TearUnsynced
+	// GarbageUnsynced keeps each file's length but not what was written last:
+	// from a random place in the unsynced tail on there are zeros or noise, as
+	// some file systems leave them that write lengths before data.
+	GarbageUnsynced
 )
 
 // Mem is a file system in memory that remembers what was synced. Syncing a
@@ -40,10 +44,44 @@ type Mem struct {
 	locks   map[string]bool
 }
 
+// memNode is a file. Contents are shared with copies of the file system and with
+// synced, so a byte is never changed in place while shared is set; appending
+// beyond the length that others know does no harm.
 type memNode struct {
 	data   []byte
+	shared bool
 	synced []byte // content at the last sync; nil if never synced
 	clean  bool   // data equals synced
+	// lost are parts of data that will never get to the disk: a sync of them
+	// failed, and the kernel has forgotten that they were to be written.
+	lost []span
+}
+
+type span struct{ from, to int }
+
+// share returns the content for somebody who keeps it.
+func (n *memNode) share() []byte {
+	n.shared = true
+	return n.data[:len(n.data):len(n.data)]
+}
+
+// own prepares for a change of bytes in place.
+func (n *memNode) own() {
+	if n.shared {
+		n.data, n.shared = append([]byte(nil), n.data...), false
+	}
+}
+
+// onDisk is what a sync makes durable.
+func (n *memNode) onDisk() []byte {
+	if len(n.lost) == 0 {
+		return n.share()
+	}
+	out := append([]byte(nil), n.data...)
+	for _, l := range n.lost {
+		clear(out[min(l.from, len(out)):min(l.to, len(out))])
+	}
+	return out
 }
 
 // NewMem returns an empty file system.
@@ -72,27 +110,61 @@ func (m *Mem) Crash(mode CrashMode, seed uint64) *Mem {
 	}
 	for _, name := range sortedNames(names) {
 		n := names[name]
-		data := n.data
+		var data []byte
 		switch {
-		case n.clean || mode == KeepUnsynced:
-		case mode == LoseUnsynced:
-			data = n.synced
-		default:
+		case mode == KeepUnsynced:
+			data = n.share()
+		case mode == LoseUnsynced || n.clean:
+			data = n.synced[:len(n.synced):len(n.synced)]
+		case mode == TearUnsynced:
 			data = tear(n, rng)
+		default:
+			data = garble(n, rng)
 		}
-		kept := append([]byte{}, data...)
-		node := &memNode{data: kept, synced: append([]byte{}, kept...), clean: true}
+		node := &memNode{data: data, shared: true, synced: data, clean: true}
 		c.files[name] = node
 		c.durable[name] = node
 	}
 	return c
 }
 
+// tear keeps a part of the tail that was not synced.
 func tear(n *memNode, rng *rand.Rand) []byte {
-	if len(n.data) <= len(n.synced) {
-		return n.data
+	data := n.onDisk()
+	if len(data) > len(n.synced) {
+		data = data[:len(n.synced)+rng.IntN(len(data)-len(n.synced)+1)]
 	}
-	return n.data[:len(n.synced)+rng.IntN(len(n.data)-len(n.synced)+1)]
+	return data[:len(data):len(data)]
+}
+
+// garble keeps the length of the tail and a part of its content.
+func garble(n *memNode, rng *rand.Rand) []byte {
+	data := n.onDisk()
+	if len(data) <= len(n.synced) {
+		return data
+	}
+	from := len(n.synced) + rng.IntN(len(data)-len(n.synced))
+	out := append([]byte(nil), data...)
+	clear(out[from:])
+	if rng.IntN(2) == 0 {
+		for i := from; i < len(out); i++ {
+			out[i] = byte(rng.Uint32())
+		}
+	}
+	return out
+}
+
+// FailSync tells that a sync of a file has failed, as Linux treats it: what was
+// to be written stays readable for now and is never written, nor does a later
+// sync report anything.
+func (m *Mem) FailSync(name string) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	n := m.files[path.Clean(name)]
+	if n == nil || n.clean {
+		return
+	}
+	n.lost = append(n.lost, span{min(len(n.synced), len(n.data)), len(n.data)})
 }
 
 func sortedNames(m map[string]*memNode) []string {
@@ -130,7 +202,7 @@ func (m *Mem) OpenFile(name string, flag int, _ fs.FileMode) (File, error) {
 		return nil, pathErr("open", name, fs.ErrExist)
 	}
 	if flag&os.O_TRUNC != 0 {
-		n.data, n.clean = nil, false
+		n.data, n.shared, n.clean, n.lost = nil, false, false, nil
 	}
 	return &memFile{fs: m, name: name, node: n, flag: flag}, nil
 }
@@ -369,6 +441,9 @@ func (f *memFile) Write(p []byte) (int, error) {
 	if grow := f.pos - int64(len(f.node.data)); grow > 0 {
 		f.node.data = append(f.node.data, make([]byte, grow)...)
 	}
+	if f.pos < int64(len(f.node.data)) {
+		f.node.own()
+	}
 	n := copy(f.node.data[f.pos:], p)
 	f.node.data = append(f.node.data, p[n:]...)
 	f.node.clean = false
@@ -399,7 +474,7 @@ func (f *memFile) Sync() error {
 		return pathErr("sync", f.name, fs.ErrClosed)
 	}
 	if !f.node.clean {
-		f.node.synced = append(f.node.synced[:0:0], f.node.data...)
+		f.node.synced = f.node.onDisk()
 		f.node.clean = true
 	}
 	if f.fs.files[f.name] == f.node {
@@ -419,6 +494,10 @@ func (f *memFile) Truncate(size int64) error {
 	}
 	f.node.data = f.node.data[:size:size]
 	f.node.clean = false
+	for i := range f.node.lost { // what is written there from now on is new
+		l := &f.node.lost[i]
+		l.from, l.to = min(l.from, int(size)), min(l.to, int(size))
+	}
 	return nil
 }
 

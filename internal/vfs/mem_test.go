@@ -7,6 +7,8 @@ import (
 	"os"
 	"path"
 	"path/filepath"
+	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/heddle-ledger/heddle/internal/vfs"
@@ -228,15 +230,177 @@ func TestErrorFS(t *testing.T) {
 		errorfs.OpRename:   func() error { return fsys.Rename("/d/y", "/d/z") },
 		errorfs.OpRemove:   func() error { return fsys.Remove("/d/y") },
 		errorfs.OpRead:     func() error { _, err := f.ReadAt(make([]byte, 1), 0); return err },
+		errorfs.OpSeek:     func() error { _, err := f.Seek(0, io.SeekStart); return err },
+		errorfs.OpStat:     func() error { _, err := f.Stat(); return err },
+		errorfs.OpReadDir:  func() error { _, err := fsys.ReadDir("/d"); return err },
+		errorfs.OpMkdir:    func() error { return fsys.MkdirAll("/d/e", 0o755) },
+		errorfs.OpRemoveAll: func() error {
+			return fsys.RemoveAll("/d/e")
+		},
+		errorfs.OpLock: func() error {
+			l, err := fsys.Lock("/d/LOCK")
+			if err == nil {
+				err = l.Close()
+			}
+			return err
+		},
+		errorfs.OpClose: func() error {
+			g, err := vfs.Open(fsys, "/d/x")
+			if err == nil {
+				err = g.Close()
+			}
+			return err
+		},
 	} {
 		on = op
-		if err := do(); !errors.Is(err, bad) {
+		if err := do(); !errors.Is(err, bad) || !strings.Contains(err.Error(), "/d") {
 			t.Errorf("%s: %v", op, err)
 		}
 		on = ""
 		write(t, fsys, "/d/y", "y", false)
 		if err := do(); err != nil && !errors.Is(err, io.EOF) {
 			t.Errorf("%s without fault: %v", op, err)
+		}
+	}
+}
+
+// A short write leaves what it says.
+func TestShortWrite(t *testing.T) {
+	t.Parallel()
+	base := vfs.NewMem()
+	must(t, base.MkdirAll("/d", 0o755))
+	fsys := errorfs.New(base, func(op errorfs.Op, _ string) error {
+		if op == errorfs.OpWrite {
+			return &errorfs.ShortWrite{N: 3, Err: syscall.ENOSPC}
+		}
+		return nil
+	})
+	f, err := fsys.OpenFile("/d/x", os.O_WRONLY|os.O_CREATE, 0o644)
+	must(t, err)
+	n, err := f.Write([]byte("12345"))
+	if n != 3 || !errors.Is(err, syscall.ENOSPC) || err.Error() != "write /d/x: no space left on device" {
+		t.Errorf("%d, %v", n, err)
+	}
+	if got := content(base, "/d/x"); got != "123" {
+		t.Errorf("left: %q", got)
+	}
+}
+
+func TestDisk(t *testing.T) {
+	t.Parallel()
+	base := vfs.NewMem()
+	must(t, base.MkdirAll("/d", 0o755))
+	disk := errorfs.NewDisk(base, 6)
+	write(t, disk, "/d/x", "123", true)
+	f, err := disk.OpenFile("/d/x", os.O_WRONLY|os.O_APPEND, 0o644)
+	must(t, err)
+	if n, err := f.Write([]byte("4567")); n != 2 || !errors.Is(err, syscall.ENOSPC) || !strings.Contains(err.Error(), "/d/x") {
+		t.Errorf("%d, %v", n, err)
+	}
+	if _, err := disk.OpenFile("/d/y", os.O_WRONLY|os.O_CREATE, 0o644); !errors.Is(err, syscall.ENOSPC) {
+		t.Errorf("creation: %v", err)
+	}
+	if err := disk.MkdirAll("/e", 0o755); !errors.Is(err, syscall.ENOSPC) || !disk.WasFull() {
+		t.Errorf("directory: %v", err)
+	}
+	disk.AddRoom(1)
+	must(t, disk.MkdirAll("/e", 0o755))
+	if got := content(base, "/d/x"); got != "12345" {
+		t.Errorf("left: %q", got)
+	}
+}
+
+// A sync that failed has lost what it should have written, whatever later syncs
+// say; until the machine goes down it can still be read.
+func TestFailedSync(t *testing.T) {
+	t.Parallel()
+	m := vfs.NewMem()
+	must(t, m.MkdirAll("/d", 0o755))
+	fail := true
+	fsys := errorfs.New(m, func(op errorfs.Op, _ string) error {
+		if op == errorfs.OpSync && fail {
+			return syscall.EIO
+		}
+		return nil
+	})
+	write(t, m, "/d/x", "one", true)
+	f, err := fsys.OpenFile("/d/x", os.O_WRONLY|os.O_APPEND, 0o644)
+	must(t, err)
+	_, err = f.Write([]byte("two"))
+	must(t, err)
+	if err := f.Sync(); !errors.Is(err, syscall.EIO) {
+		t.Error(err)
+	}
+	fail = false
+	_, err = f.Write([]byte("three"))
+	must(t, err)
+	must(t, f.Sync())
+	if got := content(m, "/d/x"); got != "onetwothree" {
+		t.Errorf("before the crash: %q", got)
+	}
+	for _, mode := range []vfs.CrashMode{vfs.LoseUnsynced, vfs.TearUnsynced, vfs.GarbageUnsynced} {
+		if got := content(m.Crash(mode, 1), "/d/x"); got != "one\x00\x00\x00three" {
+			t.Errorf("mode %d: %q", mode, got)
+		}
+	}
+	if got := content(m.Crash(vfs.KeepUnsynced, 1), "/d/x"); got != "onetwothree" {
+		t.Errorf("after the death of the process: %q", got)
+	}
+	must(t, f.Truncate(4))
+	_, err = f.Write([]byte("new"))
+	must(t, err)
+	must(t, f.Sync())
+	if got := content(m.Crash(vfs.LoseUnsynced, 1), "/d/x"); got != "one\x00new" {
+		t.Errorf("written again: %q", got)
+	}
+}
+
+func TestGarbage(t *testing.T) {
+	t.Parallel()
+	m := vfs.NewMem()
+	must(t, m.MkdirAll("/d", 0o755))
+	write(t, m, "/d/x", "synced", true)
+	write(t, m, "/d/x", "12345678", false)
+	seen := map[string]bool{}
+	for seed := range uint64(50) {
+		got := content(m.Crash(vfs.GarbageUnsynced, seed), "/d/x")
+		if len(got) != 14 || got[:6] != "synced" {
+			t.Errorf("%q", got)
+		}
+		seen[got] = true
+	}
+	if len(seen) < 20 {
+		t.Errorf("%d kinds of garbage", len(seen))
+	}
+}
+
+// Copies share memory, and none sees what is done to another.
+func TestCopiesAreApart(t *testing.T) {
+	t.Parallel()
+	m := vfs.NewMem()
+	must(t, m.MkdirAll("/d", 0o755))
+	write(t, m, "/d/x", "0123456789", true)
+	a := m.Crash(vfs.KeepUnsynced, 0)
+	b := a.Crash(vfs.KeepUnsynced, 0)
+	over := func(fsys vfs.FS, at int64, s string) {
+		f, err := fsys.OpenFile("/d/x", os.O_RDWR, 0)
+		must(t, err)
+		_, err = f.Seek(at, io.SeekStart)
+		must(t, err)
+		_, err = f.Write([]byte(s))
+		must(t, err)
+		must(t, f.Close())
+	}
+	over(m, 2, "mm")
+	over(a, 9, "aaa")
+	over(b, 10, "bbb")
+	over(m, 10, "MMM")
+	for got, want := range map[string]string{
+		content(m, "/d/x"): "01mm456789MMM", content(a, "/d/x"): "012345678aaa", content(b, "/d/x"): "0123456789bbb",
+		content(m.Crash(vfs.LoseUnsynced, 0), "/d/x"): "0123456789",
+	} {
+		if got != want {
+			t.Errorf("%q, want %q", got, want)
 		}
 	}
 }
