@@ -7,6 +7,7 @@ import (
 
 	"github.com/heddle-ledger/heddle/cmd/peer/cli"
 	"github.com/heddle-ledger/heddle/ledger"
+	"github.com/heddle-ledger/heddle/peer/node"
 )
 
 // reset is `peer node reset` (LEDGER §18.1). The usage follows every error, so
@@ -21,10 +22,12 @@ func reset(env *cli.Env) *cobra.Command {
 	}
 }
 
-// ledgerConfig is what the commands on a peer at rest need to know.
+// ledgerConfig is what the commands on a peer at rest need to know. Reset and
+// rollback leave a state in CouchDB alone, as the reference does (LEDGER §18.5).
 func ledgerConfig(env *cli.Env) ledger.Config {
 	return ledger.Config{
-		Dir: filepath.Join(env.Core.Peer.FileSystemPath, "ledgersData"),
-		Log: env.Logging.Root(),
+		Dir:       filepath.Join(env.Core.Peer.FileSystemPath, "ledgersData"),
+		DropState: node.DropState(env.Core, env.Logging.Root()),
+		Log:       env.Logging.Root(),
 	}
 }
