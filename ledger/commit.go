@@ -62,6 +62,7 @@ func (l *Ledger) CommitWithPrivateData(b *protoutil.Block, private *PrivateData)
 	if want := l.blocks.Height(); c.number != want {
 		return fmt.Errorf("block number should have been %d but was %d", want, c.number)
 	}
+	defer c.deployed()
 	if err := c.decide(); err != nil {
 		return err
 	}
@@ -91,6 +92,9 @@ type commit struct {
 	covered bool                // the private store knows the block
 	books   *bookkeeper.Changes // what goes into the bookkeeper
 	replay  bool                // the block is in the block file already
+	// indexed is called when the state has the deployments of the block; nil if
+	// there are none.
+	indexed func()
 
 	begun                      time.Time
 	decided, stored, committed time.Time
@@ -151,10 +155,18 @@ func (c *commit) listen() error {
 	if err := c.l.points.Hit(PointBeforeSideEffects); err != nil {
 		return err
 	}
+	c.indexed = c.l.indexes.deploy(c.l, changes)
 	if err := c.noteEligibility(changes); err != nil {
 		return err
 	}
 	return c.l.recordConfigs(c.number, changes)
+}
+
+// deployed tells that what the block deploys is in the state, or will not be.
+func (c *commit) deployed() {
+	if c.indexed != nil {
+		c.indexed()
+	}
 }
 
 // noteEligibility tells the private store of collections that this peer's

@@ -32,6 +32,9 @@ type Config struct {
 	// Membership tells whether this peer's organisation belongs to a
 	// collection (LEDGER §8.7); nil means to none.
 	Membership Membership
+	// Artifacts finds the index definitions of installed chaincodes; nil finds
+	// none.
+	Artifacts Artifacts
 
 	Log     *flog.Logger
 	Metrics metrics.Provider

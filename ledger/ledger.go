@@ -35,6 +35,7 @@ type Ledger struct {
 	history *history.Store // nil if not enabled
 	private *pvtstore.Store
 	herald  *herald
+	indexes *indexes
 
 	btlMu sync.Mutex // guards btl
 	btl   map[mvcc.Collection]uint64

@@ -13,6 +13,8 @@ import (
 // lifecycleChange is what a block does to one deployed chaincode.
 type lifecycleChange struct {
 	chaincode string
+	// definition is what the block wrote, nil if it did not.
+	definition []byte
 	// collections is the marshalled collection package after the block, nil if
 	// there is none.
 	collections []byte
@@ -40,6 +42,9 @@ func lifecycleChanges(u *mvcc.Updates, st state.Reader) ([]lifecycleChange, erro
 	var out []lifecycleChange
 	for _, name := range slices.Compact(names) {
 		c := lifecycleChange{chaincode: name}
+		if w := writes.Get(name); w != nil && !w.Delete {
+			c.definition = w.Value
+		}
 		if w := writes.Get(collectionKey(name)); w != nil {
 			c.collectionsWritten = !w.Delete
 			c.collections = w.Value

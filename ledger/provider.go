@@ -55,6 +55,7 @@ type Provider struct {
 	blocks    *blockfile.Provider
 	state     state.Provider
 	sides     *sideStores
+	indexes   *indexes
 
 	mu     sync.Mutex // guards what follows, and the creation of ledgers
 	open   map[string]*Ledger
@@ -66,6 +67,7 @@ type Provider struct {
 func OpenProvider(cfg Config) (*Provider, error) {
 	cfg.fill()
 	p := &Provider{cfg: cfg, metrics: newProviderMetrics(cfg.Metrics), open: map[string]*Ledger{}}
+	p.indexes = newIndexes(cfg.Artifacts, cfg.Log)
 	if err := p.openStores(); err != nil {
 		return nil, errors.Join(err, p.closeStores())
 	}
@@ -216,6 +218,7 @@ func (p *Provider) openLedger(id string) (*Ledger, error) {
 	}
 	l, err := p.newLedger(id)
 	if err != nil {
+		p.indexes.forget(id)
 		return nil, err
 	}
 	p.open[id] = l

@@ -55,11 +55,16 @@ func (q *QueryExecutor) collectionNames(ns string) (map[string]bool, error) {
 	if err != nil {
 		return nil, fmt.Errorf("collections of chaincode [%s]: %w", ns, err)
 	}
+	return collectionsOf(pkg), nil
+}
+
+// collectionsOf is the set of the names of collections.
+func collectionsOf(pkg *peer.CollectionConfigPackage) map[string]bool {
 	names := make(map[string]bool, len(pkg.GetConfig()))
 	for _, c := range pkg.GetConfig() {
 		names[c.GetStaticCollectionConfig().GetName()] = true
 	}
-	return names, nil
+	return names
 }
 
 // GetPrivateData returns a private value, nil if it is absent. It fails if this

@@ -19,11 +19,12 @@ func (p *Provider) newLedger(id string) (*Ledger, error) {
 	l := &Ledger{
 		id: id, log: p.cfg.Log.Named("kvledger"), points: p.cfg.Points,
 		metrics: p.metrics.forChannel(id), membership: p.cfg.Membership,
-		blocks: blocks, btl: map[mvcc.Collection]uint64{}, wake: make(chan struct{}),
+		blocks: blocks, btl: map[mvcc.Collection]uint64{}, wake: make(chan struct{}), indexes: p.indexes,
 	}
 	if l.state, err = p.state.Open(id); err != nil {
 		return nil, err
 	}
+	p.indexes.add(l)
 	if l.books, err = bookkeeper.Open(p.sides.bookkeeper, id); err != nil {
 		return nil, err
 	}
@@ -108,6 +109,7 @@ func (l *Ledger) replay(n uint64, intoState, intoHistory bool) error {
 		return err
 	}
 	c := &commit{l: l, block: protoutil.ParseBlock(b), number: n, replay: true}
+	defer c.deployed()
 	if intoState {
 		if err := c.beginPrivate(); err != nil {
 			return err
