@@ -1,7 +1,7 @@
 package blockfile
 
 import (
-	"bytes"
+	"context"
 	"encoding/binary"
 	"fmt"
 	"slices"
@@ -19,7 +19,7 @@ type cut struct {
 // recover brings files, checkpoint and index of a channel to one state (LEDGER
 // §3.8). Committed blocks are never given up: if any is missing or unreadable
 // the result is a *DamageError and nothing has been changed.
-func (s *Store) recover() error {
+func (s *Store) recover(ctx context.Context) error {
 	nums, err := s.files.list()
 	if err != nil {
 		return err
@@ -64,7 +64,7 @@ func (s *Store) recover() error {
 		return err
 	}
 	s.tip = end
-	return s.syncIndex(nums, indexed)
+	return s.syncIndex(ctx, nums, indexed)
 }
 
 // indexedHeight is the number of blocks that the index knows.
@@ -285,9 +285,11 @@ func (s *Store) leftovers(end tip, nums []int) ([]cut, error) {
 // maxRebuildBatch bounds the index entries collected before they are written.
 const maxRebuildBatch = 2 << 20
 
-// syncIndex indexes the blocks that the index does not know yet.
-func (s *Store) syncIndex(nums []int, next uint64) error {
-	if next == s.tip.checkpoint.height() {
+// syncIndex indexes the blocks that the index does not know yet. What it has
+// written when it is stopped counts the next time.
+func (s *Store) syncIndex(ctx context.Context, nums []int, next uint64) error {
+	height := s.tip.checkpoint.height()
+	if next == height {
 		return nil
 	}
 	at, next, err := s.firstUnindexed(nums, next)
@@ -295,21 +297,52 @@ func (s *Store) syncIndex(nums []int, next uint64) error {
 		return err
 	}
 	s.log.Infof("Channel [%s]: indexing blocks [%d] to [%d]", s.id, next, s.tip.last)
-	var prev []byte // hash of the block before next, once known
-	for _, n := range nums {
-		if n < at.file || n > s.tip.file {
-			continue
-		}
-		if n > at.file {
-			at = location{file: n}
-		}
-		if next, prev, err = s.indexFile(at, next, prev); err != nil {
-			return err
-		}
+	watch := s.progress.Begin(Walk{Channel: s.id, Work: WorkIndex, From: next, Total: height})
+	defer watch.Done()
+	err = readAhead(ctx, s, aheadPlan[[]span]{
+		nums: nums, at: at, from: next, to: height,
+		prepare: s.prepareIndex,
+		visit: func(r *aheadRecord[[]span]) error {
+			watch.Set(r.number)
+			return s.indexAgain(r)
+		},
+	})
+	if err == nil {
+		err = s.writeIndexAgain()
 	}
-	if next != s.tip.checkpoint.height() {
-		return s.damage(s.tip.file, s.tip.size, "blocks up to [%d] expected, found up to [%d]", s.tip.last, int64(next)-1)
+	if err == nil {
+		watch.Set(height)
 	}
+	return err
+}
+
+// prepareIndex does what indexing a block takes and does not depend on other
+// blocks.
+func (s *Store) prepareIndex(r *aheadRecord[[]span]) {
+	if s.items != IndexAll {
+		return
+	}
+	r.value = r.rec.spans(r.body, int(r.end-r.at.offset)-len(r.body))
+	for i := range r.block.Len() {
+		r.block.Tx(i).ID() // decoded here
+	}
+}
+
+// indexAgain adds the entries of a block, and writes them when they are many.
+func (s *Store) indexAgain(r *aheadRecord[[]span]) error {
+	err := s.addEntries(s.batch, s.seen, indexedBlock{block: r.block, hash: r.hash, at: r.at, spans: r.value})
+	if err != nil || s.batch.Size() <= maxRebuildBatch {
+		return err
+	}
+	return s.writeIndexAgain()
+}
+
+func (s *Store) writeIndexAgain() error {
+	if err := s.index.Write(s.batch, false); err != nil {
+		return err
+	}
+	s.batch.Reset()
+	clear(s.seen)
 	return nil
 }
 
@@ -331,46 +364,6 @@ func (s *Store) firstUnindexed(nums []int, indexed uint64) (location, uint64, er
 	}
 	loc.offset = end
 	return loc, indexed, nil
-}
-
-// indexFile indexes the records of one file from at on, beginning with block
-// next, and returns the block after the last and the hash of the last.
-func (s *Store) indexFile(at location, next uint64, prev []byte) (uint64, []byte, error) {
-	limit, err := s.limit(at.file)
-	if err != nil {
-		return next, prev, err
-	}
-	for at.offset < limit {
-		body, end, err := s.files.body(at.file, at.offset, limit)
-		if err != nil {
-			return next, prev, s.damage(at.file, at.offset, "block [%d] expected: %v", next, err)
-		}
-		rec, err := parseRecord(body)
-		if err != nil || rec.number != next || prev != nil && !bytes.Equal(prev, rec.prevHash) {
-			return next, prev, s.damage(at.file, at.offset, "block [%d] expected, following [%x]", next, prev)
-		}
-		if rec.isGarbled() {
-			return next, prev, s.damage(at.file, at.offset, "the transactions of block [%d] are not those of its header", next)
-		}
-		prev = protoutil.BlockHash(rec.header())
-		entry := indexedBlock{
-			block: protoutil.ParseBlock(rec.block()), hash: prev, at: at,
-			spans: rec.spans(body, int(end-at.offset)-len(body)),
-		}
-		if err := s.addEntries(s.batch, s.seen, entry); err != nil {
-			return next, prev, err
-		}
-		next++
-		at.offset = end
-		if s.batch.Size() > maxRebuildBatch || at.offset == limit {
-			if err := s.index.Write(s.batch, false); err != nil {
-				return next, prev, err
-			}
-			s.batch.Reset()
-			clear(s.seen)
-		}
-	}
-	return next, prev, nil
 }
 
 // spans computes the places of the transactions; prefix is the size of the

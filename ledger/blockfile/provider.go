@@ -1,6 +1,7 @@
 package blockfile
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"path"
@@ -38,6 +39,8 @@ type Config struct {
 	Log         *flog.Logger
 	Metrics     metrics.Provider
 	Points      *failpoint.Points // crash points of tests
+	// Progress shows the rebuilding of an index; nil shows nothing.
+	Progress Progress
 }
 
 // Provider opens the stores of one directory.
@@ -94,6 +97,12 @@ func OpenProvider(cfg Config) (*Provider, error) {
 // crash left behind (LEDGER §3.8). A channel that is open already is returned
 // as it is. Committed blocks that are missing are a *DamageError.
 func (p *Provider) Open(id string) (*Store, error) {
+	return p.OpenContext(context.Background(), id)
+}
+
+// OpenContext is Open, whose work on a large index ends with its cause when ctx
+// does; the next call goes on where it ended.
+func (p *Provider) OpenContext(ctx context.Context, id string) (*Store, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.closed {
@@ -105,7 +114,7 @@ func (p *Provider) Open(id string) (*Store, error) {
 	if id == "" || id == "." || id == ".." || path.Base(id) != id {
 		return nil, fmt.Errorf("channel id [%s] is no directory name", id)
 	}
-	s, err := openStore(p, id)
+	s, err := openStore(ctx, p, id)
 	if err != nil {
 		return nil, err
 	}

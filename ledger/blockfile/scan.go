@@ -10,6 +10,9 @@ import (
 	"github.com/heddle-ledger/heddle/internal/protoutil"
 )
 
+// errGarbled is about a record of which isGarbled is true.
+var errGarbled = errors.New("its transactions are not those of its header")
+
 // continues tells whether a record is the one after t.
 func (t tip) continues(rec *record) bool {
 	return rec.number == t.checkpoint.height() && bytes.Equal(rec.prevHash, t.hash)

@@ -2,6 +2,7 @@ package blockfile
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"path"
@@ -48,6 +49,8 @@ type Store struct {
 	log     *flog.Logger
 	points  *failpoint.Points
 
+	progress Progress
+
 	height     metrics.Gauge
 	commitTime metrics.Histogram
 
@@ -71,7 +74,7 @@ type Store struct {
 	closed    bool
 }
 
-func openStore(p *Provider, id string) (*Store, error) {
+func openStore(ctx context.Context, p *Provider, id string) (*Store, error) {
 	cfg := p.cfg
 	chains := path.Join(cfg.Dir, "chains")
 	dir := path.Join(chains, id)
@@ -83,14 +86,14 @@ func openStore(p *Provider, id string) (*Store, error) {
 	}
 	s := &Store{
 		id: id, files: newFiles(cfg.FS, dir), index: p.index.Store(id), items: cfg.Index,
-		maxSize: cfg.MaxFileSize, log: cfg.Log, points: cfg.Points,
+		maxSize: cfg.MaxFileSize, log: cfg.Log, points: cfg.Points, progress: cfg.Progress,
 		height:     p.metrics.height.With("channel", id),
 		commitTime: p.metrics.commitTime.With("channel", id),
 		absent:     newAbsentIDs(), recent: newRawCache(),
 		seen: map[string]struct{}{},
 	}
 	s.batch = s.index.NewBatch()
-	if err := s.recover(); err != nil {
+	if err := s.recover(ctx); err != nil {
 		s.files.close()
 		return nil, err
 	}
