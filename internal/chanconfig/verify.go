@@ -82,7 +82,13 @@ func verifyBlock(b *Bundle, c claim, block *common.Block, channelOf func() (stri
 	if b == nil {
 		return fmt.Errorf("Could not acquire policy manager for channel %s", c.channelID)
 	}
-	set, err := signedDataOfBlock(block.Header, metadata)
+	return b.VerifySignatures(block.Header, metadata)
+}
+
+// VerifySignatures checks the signatures in a block's SIGNATURES slot by the
+// policy for blocks, and nothing else of the block.
+func (b *Bundle) VerifySignatures(header *common.BlockHeader, metadata *common.Metadata) error {
+	set, err := signedDataOfBlock(header, metadata)
 	if err != nil {
 		return err
 	}
