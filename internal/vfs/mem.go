@@ -5,9 +5,11 @@ import (
 	"io"
 	"io/fs"
 	"maps"
+	"math"
 	"math/rand/v2"
 	"os"
 	"path"
+	"slices"
 	"sort"
 	"strings"
 	"sync"
@@ -21,6 +23,7 @@ const (
 	// LoseUnsynced keeps only what was synced.
 	LoseUnsynced CrashMode = iota
 	// KeepUnsynced keeps every write, as after the death of the process alone.
+	// What was not synced is still not, so a second crash can lose it.
 	KeepUnsynced
 	// TearUnsynced keeps a random part of each file's unsynced tail.
 	TearUnsynced
@@ -58,6 +61,20 @@ type memNode struct {
 }
 
 type span struct{ from, to int }
+
+// rewritten takes bytes that are written again off what is lost.
+func (n *memNode) rewritten(from, to int) {
+	var left []span
+	for _, l := range n.lost {
+		if before := (span{l.from, min(l.to, from)}); before.from < before.to {
+			left = append(left, before)
+		}
+		if after := (span{max(l.from, to), l.to}); after.from < after.to {
+			left = append(left, after)
+		}
+	}
+	n.lost = left
+}
 
 // share returns the content for somebody who keeps it.
 func (n *memNode) share() []byte {
@@ -104,6 +121,10 @@ func (m *Mem) Crash(mode CrashMode, seed uint64) *Mem {
 	for d := range m.dirs {
 		c.dirs[d] = true
 	}
+	if mode == KeepUnsynced {
+		m.copyTo(c)
+		return c
+	}
 	names := m.files
 	if mode == LoseUnsynced {
 		names = m.durable
@@ -112,8 +133,6 @@ func (m *Mem) Crash(mode CrashMode, seed uint64) *Mem {
 		n := names[name]
 		var data []byte
 		switch {
-		case mode == KeepUnsynced:
-			data = n.share()
 		case mode == LoseUnsynced || n.clean:
 			data = n.synced[:len(n.synced):len(n.synced)]
 		case mode == TearUnsynced:
@@ -126,6 +145,19 @@ func (m *Mem) Crash(mode CrashMode, seed uint64) *Mem {
 		c.durable[name] = node
 	}
 	return c
+}
+
+// copyTo copies all files with what is known of their syncs; it needs m.mu.
+func (m *Mem) copyTo(c *Mem) {
+	copies := map[*memNode]*memNode{}
+	for _, names := range [][2]map[string]*memNode{{m.files, c.files}, {m.durable, c.durable}} {
+		for name, n := range names[0] {
+			if copies[n] == nil {
+				copies[n] = &memNode{data: n.share(), shared: true, synced: n.synced, clean: n.clean, lost: slices.Clone(n.lost)}
+			}
+			names[1][name] = copies[n]
+		}
+	}
 }
 
 // tear keeps a part of the tail that was not synced.
@@ -444,6 +476,7 @@ func (f *memFile) Write(p []byte) (int, error) {
 	if f.pos < int64(len(f.node.data)) {
 		f.node.own()
 	}
+	f.node.rewritten(int(f.pos), int(f.pos)+len(p))
 	n := copy(f.node.data[f.pos:], p)
 	f.node.data = append(f.node.data, p[n:]...)
 	f.node.clean = false
@@ -494,10 +527,7 @@ func (f *memFile) Truncate(size int64) error {
 	}
 	f.node.data = f.node.data[:size:size]
 	f.node.clean = false
-	for i := range f.node.lost { // what is written there from now on is new
-		l := &f.node.lost[i]
-		l.from, l.to = min(l.from, int(size)), min(l.to, int(size))
-	}
+	f.node.rewritten(int(size), math.MaxInt)
 	return nil
 }
 

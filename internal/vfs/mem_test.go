@@ -343,8 +343,22 @@ func TestFailedSync(t *testing.T) {
 			t.Errorf("mode %d: %q", mode, got)
 		}
 	}
-	if got := content(m.Crash(vfs.KeepUnsynced, 1), "/d/x"); got != "onetwothree" {
+	kept := m.Crash(vfs.KeepUnsynced, 1)
+	if got := content(kept, "/d/x"); got != "onetwothree" {
 		t.Errorf("after the death of the process: %q", got)
+	}
+	if got := content(kept.Crash(vfs.LoseUnsynced, 1), "/d/x"); got != "one\x00\x00\x00three" {
+		t.Errorf("after the death of the process and a crash: %q", got)
+	}
+	again, err := kept.OpenFile("/d/x", os.O_RDWR, 0)
+	must(t, err)
+	_, err = again.Seek(2, io.SeekStart)
+	must(t, err)
+	_, err = again.Write([]byte("etw"))
+	must(t, err)
+	must(t, again.Sync())
+	if got := content(kept.Crash(vfs.LoseUnsynced, 1), "/d/x"); got != "onetw\x00three" {
+		t.Errorf("written once more: %q", got)
 	}
 	must(t, f.Truncate(4))
 	_, err = f.Write([]byte("new"))

@@ -1,6 +1,7 @@
 package kv
 
 import (
+	"errors"
 	"fmt"
 
 	"github.com/syndtr/goleveldb/leveldb"
@@ -49,12 +50,13 @@ func (b *Batch) Reset() {
 // Write applies a batch. An empty batch writes nothing (LEDGER §2.1). With
 // sync the batch is durable on return; without, it survives the end of the
 // process but maybe not of the machine. Unsynced batches that are lost are
-// always the last ones.
+// always the last ones. After an error it is open whether the batch is there;
+// the database takes no more until it is opened again (FailedError).
 func (s *Store) Write(b *Batch, sync bool) error {
 	if b.ops.Len() == 0 {
 		return nil
 	}
-	if err := s.db.ldb.Write(&b.ops, &opt.WriteOptions{Sync: sync, NoWriteMerge: true}); err != nil {
+	if err := s.db.write(&b.ops, sync); err != nil {
 		return fmt.Errorf("write batch to leveldb: %w", err)
 	}
 	return nil
@@ -66,8 +68,19 @@ func (s *Store) Sync() error {
 	// the journal. A delete of a key that never exists leaves no trace.
 	var b leveldb.Batch
 	b.Delete(append(append([]byte{}, s.prefix...), 0xff, 0xff, 0xff, 0xff, 's', 'y', 'n', 'c'))
-	if err := s.db.ldb.Write(&b, &opt.WriteOptions{Sync: true}); err != nil {
+	if err := s.db.write(&b, true); err != nil {
 		return fmt.Errorf("sync leveldb: %w", err)
 	}
 	return nil
+}
+
+func (d *Database) write(b *leveldb.Batch, sync bool) error {
+	if err := d.failure.check(); err != nil {
+		return err
+	}
+	err := d.ldb.Write(b, &opt.WriteOptions{Sync: sync, NoWriteMerge: true})
+	if errors.Is(err, leveldb.ErrClosed) {
+		return err
+	}
+	return d.failure.note(err)
 }

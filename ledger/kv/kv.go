@@ -13,6 +13,7 @@ import (
 	"fmt"
 	"io/fs"
 	"path"
+	"strings"
 	"syscall"
 
 	"github.com/syndtr/goleveldb/leveldb"
@@ -60,6 +61,8 @@ type Database struct {
 	stor storage.Storage
 	dir  string
 	cut  int64
+
+	failure failure
 }
 
 const (
@@ -90,6 +93,10 @@ func Open(cfg Config) (*Database, error) {
 	if err != nil {
 		return nil, openError(cfg.Dir, err)
 	}
+	if err := dropUnfinished(fsys, cfg.Dir); err != nil {
+		stor.Close()
+		return nil, fmt.Errorf("remove what is left of an unfinished database %s: %w", cfg.Dir, err)
+	}
 	cut, err := cutJournal(fsys, cfg.Dir, stor)
 	if err != nil {
 		stor.Close()
@@ -98,12 +105,12 @@ func Open(cfg Config) (*Database, error) {
 	if cut > 0 && cfg.Log != nil {
 		cfg.Log.Warnf("Database %s: cut %d bytes of incomplete batches off its journal", cfg.Dir, cut)
 	}
-	ldb, err := leveldb.Open(&orderedStorage{Storage: stor}, cfg.options())
-	if err != nil {
+	d := &Database{stor: stor, dir: cfg.Dir, failure: failure{dir: cfg.Dir}}
+	guarded := &guardedStorage{Storage: stor, failure: &d.failure}
+	if d.ldb, err = leveldb.Open(&orderedStorage{Storage: guarded}, cfg.options()); err != nil {
 		stor.Close()
 		return nil, openError(cfg.Dir, err)
 	}
-	d := &Database{ldb: ldb, stor: stor, dir: cfg.Dir}
 	if err := d.checkFormat(); err != nil {
 		return nil, errors.Join(err, d.Close())
 	}
@@ -178,7 +185,7 @@ func checkDir(fsys vfs.FS, dir string) error {
 	if _, err := fsys.Stat(path.Join(dir, "CURRENT")); errors.Is(err, fs.ErrNotExist) {
 		for _, e := range entries {
 			// Files of an open that was cut short before CURRENT was written.
-			if n := e.Name(); n != "LOCK" && n != "LOG" && n != "LOG.old" && !isManifest(n) {
+			if !isUnfinished(e.Name()) {
 				return ErrNotDatabase
 			}
 		}
@@ -188,9 +195,40 @@ func checkDir(fsys vfs.FS, dir string) error {
 	return nil
 }
 
-func isManifest(name string) bool {
-	ok, _ := path.Match("MANIFEST-*", name)
-	return ok
+// isUnfinished tells the files that there are before CURRENT is: of those that
+// begin with its name it is made.
+func isUnfinished(name string) bool {
+	switch name {
+	case "LOCK", "LOG", "LOG.old":
+		return true
+	}
+	return strings.HasPrefix(name, "MANIFEST-") || strings.HasPrefix(name, "CURRENT.")
+}
+
+// dropUnfinished removes what the creation of a database has left that was cut
+// short before there was a CURRENT, and so before there were data. goleveldb
+// would refuse the directory for good. It needs the lock.
+func dropUnfinished(fsys vfs.FS, dir string) error {
+	entries, err := fsys.ReadDir(dir)
+	if err != nil {
+		return err
+	}
+	var doomed []string
+	for _, e := range entries {
+		n := e.Name()
+		if n == "CURRENT" || !isUnfinished(n) {
+			return nil // a database, or what checkDir lets pass
+		}
+		if n != "LOCK" && n != "LOG" && n != "LOG.old" {
+			doomed = append(doomed, n)
+		}
+	}
+	for _, n := range doomed {
+		if err := fsys.Remove(path.Join(dir, n)); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // Dir is the directory of the database.
