@@ -2,12 +2,11 @@ package ledger
 
 import (
 	"fmt"
-	"syscall"
 	"testing"
-	"time"
 
 	"github.com/hyperledger/fabric-protos-go-apiv2/common"
 	"github.com/hyperledger/fabric-protos-go-apiv2/peer"
+	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"github.com/heddle-ledger/heddle/internal/protoutil"
 	"github.com/heddle-ledger/heddle/ledger/mvcc"
@@ -17,29 +16,33 @@ import (
 
 const benchTxs = 500
 
-// benchEnvelope is an envelope of realistic size around simulation results.
+// benchEnvelope is an envelope of the size that a transaction with one
+// endorsement has, about 3 KB, around simulation results.
 func benchEnvelope(txid string, results []byte) []byte {
-	pad := make([]byte, 700) // an identity
-	endorsement := &peer.Endorsement{Endorser: pad, Signature: pad[:71]}
+	identity := make([]byte, 780) // a certificate in PEM and the name of its MSP
+	signature := make([]byte, 71)
+	creator := protoutil.Marshal(&common.SignatureHeader{Creator: identity, Nonce: identity[:24]})
 	action := protoutil.Marshal(&peer.ChaincodeActionPayload{
-		ChaincodeProposalPayload: pad[:120],
+		ChaincodeProposalPayload: make([]byte, 160),
 		Action: &peer.ChaincodeEndorsedAction{
 			ProposalResponsePayload: protoutil.Marshal(&peer.ProposalResponsePayload{
-				ProposalHash: pad[:32],
+				ProposalHash: identity[:32],
 				Extension: protoutil.Marshal(&peer.ChaincodeAction{
 					Results: results, Response: &peer.Response{Status: 200},
 					ChaincodeId: &peer.ChaincodeID{Name: "mycc", Version: "1.0"},
 				}),
 			}),
-			Endorsements: []*peer.Endorsement{endorsement},
+			Endorsements: []*peer.Endorsement{{Endorser: identity, Signature: signature}},
 		},
 	})
-	return protoutil.Marshal(&common.Envelope{Signature: pad[:71], Payload: protoutil.Marshal(&common.Payload{
-		Header: &common.Header{
-			ChannelHeader:   protoutil.Marshal(&common.ChannelHeader{Type: int32(common.HeaderType_ENDORSER_TRANSACTION), ChannelId: "bench", TxId: txid}),
-			SignatureHeader: protoutil.Marshal(&common.SignatureHeader{Creator: pad, Nonce: pad[:24]}),
-		},
-		Data: protoutil.Marshal(&peer.Transaction{Actions: []*peer.TransactionAction{{Payload: action}}}),
+	channel := protoutil.Marshal(&common.ChannelHeader{
+		Type: int32(common.HeaderType_ENDORSER_TRANSACTION), ChannelId: "bench", TxId: txid,
+		Timestamp: &timestamppb.Timestamp{Seconds: 1_600_000_000, Nanos: 123_456_789},
+		Extension: protoutil.Marshal(&peer.ChaincodeHeaderExtension{ChaincodeId: &peer.ChaincodeID{Name: "mycc"}}),
+	})
+	return protoutil.Marshal(&common.Envelope{Signature: signature, Payload: protoutil.Marshal(&common.Payload{
+		Header: &common.Header{ChannelHeader: channel, SignatureHeader: creator},
+		Data:   protoutil.Marshal(&peer.Transaction{Actions: []*peer.TransactionAction{{Header: creator, Payload: action}}}),
 	})})
 }
 
@@ -100,92 +103,6 @@ func readWrite(block, tx int) []byte {
 		panic(err)
 	}
 	return protoutil.Marshal(set)
-}
-
-// cpuTime is what the process has used of all processors, kernel included.
-func cpuTime() time.Duration {
-	var u syscall.Rusage
-	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &u); err != nil {
-		panic(err)
-	}
-	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
-}
-
-// askForTxs looks for the transactions as validation does shortly before a
-// commit.
-func askForTxs(b *testing.B, l *Ledger, block *protoutil.Block) {
-	for i := range block.Len() {
-		if has, err := l.HasTx(block.Tx(i).ID()); err != nil || has {
-			b.Fatal(has, err)
-		}
-	}
-}
-
-// BenchmarkCommit500 commits blocks of 500 transactions on the machine's file
-// system.
-func BenchmarkCommit500(b *testing.B) {
-	for name, results := range map[string]func(int, int) []byte{"blind write": blindWrite, "read and write": readWrite} {
-		b.Run(name, func(b *testing.B) {
-			genesis := genesisOf("bench")
-			blocks := benchChain(genesis, min(b.N, 200), results)
-			var l *Ledger
-			var spent time.Duration
-			begun := cpuTime()
-			b.ReportAllocs()
-			b.ResetTimer()
-			for i := range b.N {
-				b.StopTimer()
-				spent += cpuTime() - begun
-				if i%len(blocks) == 0 {
-					p := openProvider(b, Config{Dir: b.TempDir(), History: true})
-					var err error
-					if l, err = p.Create(genesis); err != nil {
-						b.Fatal(err)
-					}
-					for _, v := range blocks {
-						v.Proto().Metadata.Metadata[protoutil.CommitHashSlot] = nil
-					}
-				}
-				askForTxs(b, l, blocks[i%len(blocks)])
-				begun = cpuTime()
-				b.StartTimer()
-				if err := l.Commit(blocks[i%len(blocks)]); err != nil {
-					b.Fatal(err)
-				}
-			}
-			spent += cpuTime() - begun
-			b.ReportMetric(float64(b.Elapsed().Microseconds())/float64(b.N*benchTxs), "µs/tx")
-			b.ReportMetric(float64(spent.Microseconds())/float64(b.N*benchTxs), "cpu-µs/tx")
-		})
-	}
-}
-
-// BenchmarkCommitSmall commits blocks of one transaction, whose cost is that of
-// the syncs: as they come, and announced as a peer that catches up does.
-func BenchmarkCommitSmall(b *testing.B) {
-	for _, ahead := range []int{0, 8} {
-		b.Run(fmt.Sprintf("ahead=%d", ahead), func(b *testing.B) {
-			genesis := genesisOf("bench")
-			p := openProvider(b, Config{Dir: b.TempDir(), History: true})
-			l, err := p.Create(genesis)
-			if err != nil {
-				b.Fatal(err)
-			}
-			chain := smallChain(genesis, b.N+ahead, noPrivateData)
-			b.ReportAllocs()
-			b.ResetTimer()
-			for i := range b.N {
-				if ahead > 0 {
-					for _, v := range chain[i : i+ahead] {
-						l.Expect(v)
-					}
-				}
-				if err := l.Commit(chain[i]); err != nil {
-					b.Fatal(err)
-				}
-			}
-		})
-	}
 }
 
 // BenchmarkValidate500 runs the version checks of a block of 500 transactions.
