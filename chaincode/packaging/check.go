@@ -14,10 +14,12 @@ import (
 )
 
 // maxUnpacked bounds what is decompressed of one code package, and
-// maxMetadata what is kept of it in memory.
+// maxMetadata what is kept of it in memory, with metadataCost for each file
+// beyond its name and content.
 const (
-	maxUnpacked = 4 << 30
-	maxMetadata = 64 << 20
+	maxUnpacked  = 4 << 30
+	maxMetadata  = 64 << 20
+	metadataCost = 256
 )
 
 // allowedModes are the bits an entry's mode may have.
@@ -103,7 +105,7 @@ func StateDBFiles(cds *peer.ChaincodeDeploymentSpec) ([]MetadataFile, error) {
 		if !strings.HasPrefix(h.Name, "META-INF/statedb/") || h.Typeflag != tar.TypeReg {
 			continue
 		}
-		if left -= h.Size; left < 0 {
+		if left -= h.Size + int64(len(h.Name)) + metadataCost; left < 0 {
 			return nil, fmt.Errorf("metadata files exceed %d bytes", maxMetadata)
 		}
 		content, err := io.ReadAll(archive)

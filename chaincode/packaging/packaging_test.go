@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -183,6 +184,25 @@ func TestMetadataVectors(t *testing.T) {
 		if got != v.Error {
 			t.Errorf("%s %s:\n got %s\nwant %s", v.Path, v.Content, got, v.Error)
 		}
+	}
+}
+
+// TestStateDBFilesAreBounded: a small archive of very many empty files is
+// refused before it fills the memory.
+func TestStateDBFilesAreBounded(t *testing.T) {
+	t.Parallel()
+	names := make([]string, maxMetadata/metadataCost)
+	for i := range names {
+		names[i] = "META-INF/statedb/couchdb/indexes/" + strconv.Itoa(i) + ".json"
+	}
+	code := func(n int) *peer.ChaincodeDeploymentSpec {
+		return BuildCDS(peer.ChaincodeSpec_GOLANG, &peer.ChaincodeID{Name: "x"}, nil, archive(t, 0o100644, names[:n]...))
+	}
+	if files, err := StateDBFiles(code(10)); err != nil || len(files) != 10 {
+		t.Errorf("%d files, %v", len(files), err)
+	}
+	if _, err := StateDBFiles(code(len(names))); err == nil || !strings.HasPrefix(err.Error(), "metadata files exceed ") {
+		t.Errorf("got %v", err)
 	}
 }
 

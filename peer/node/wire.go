@@ -114,7 +114,8 @@ func (n *Node) openLedgers(ctx context.Context) error {
 		Dir: dir, OpenState: n.openState(ctx),
 		History: l.HistoryEnabled, PurgeInterval: l.PurgeInterval,
 		CollElgBatchSize: l.EligibilityBatchSize, CollElgBatchesEvery: l.EligibilityBatchesPeriod,
-		Log: n.cfg.Logging.Root(), Metrics: n.parts.operations.Provider(),
+		Artifacts: n.artifacts,
+		Log:       n.cfg.Logging.Root(), Metrics: n.parts.operations.Provider(),
 	})
 	if err != nil {
 		return run.Failed(run.Panic, "%w", err)
@@ -247,7 +248,7 @@ func (n *Node) systemChaincodes() map[string]support.System {
 	p := n.parts
 	access, channels := p.access, p.channels
 	p.lscc = lscc.New(lscc.Config{
-		Channels: channels.Bundle, Access: access, Packages: p.packages,
+		Channels: channels.Bundle, Access: access, Packages: p.packages, Installing: n.installing,
 		IsSystem: isSystemName, Log: n.cfg.Logging.Root(),
 	})
 	config := cscc.New(cscc.Config{Channels: joining{channels, n}, ConfigBlock: n.configBlock, Access: access})

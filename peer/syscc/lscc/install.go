@@ -31,10 +31,8 @@ func (l *LSCC) install(c *call) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	if l.cfg.Installed != nil {
-		if err := l.cfg.Installed(pkg, files); err != nil {
-			return nil, err
-		}
+	if l.cfg.Installing != nil {
+		defer l.cfg.Installing(pkg, files)()
 	}
 	if err := l.save(pkg); err != nil {
 		return nil, fmt.Errorf("error installing chaincode code %s:%s(%w)", name, version, err)

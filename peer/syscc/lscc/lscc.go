@@ -54,11 +54,12 @@ type Config struct {
 	// IsSystem tells whether a name belongs to a system chaincode, enabled or
 	// not, or is reserved for one.
 	IsSystem func(name string) bool
-	// Installed, if set, is told of a package about to be saved, with its state
+	// Installing, if set, is told of a package about to be saved, with its state
 	// database files, to bring the indexes of channels where it is instantiated
-	// up to date. An error ends the installation.
-	Installed func(p *packaging.Package, files []packaging.MetadataFile) error
-	Log       *flog.Logger
+	// up to date. It must not wait for a commit. done is called when the package
+	// is saved, or will not be.
+	Installing func(p *packaging.Package, files []packaging.MetadataFile) (done func())
+	Log        *flog.Logger
 }
 
 // LSCC is the lifecycle system chaincode of a peer.

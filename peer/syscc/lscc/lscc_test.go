@@ -3,6 +3,7 @@ package lscc_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"os"
 	"slices"
 	"strings"
@@ -461,4 +462,42 @@ func FuzzInvoke(f *testing.F) {
 		}
 		clear(x.state)
 	})
+}
+
+// TestInstallingFramesTheSave: indexes are created before the package can be
+// found, and the word of it stays until then.
+func TestInstallingFramesTheSave(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t, "V1_4_2")
+	var log []string
+	installed := func(p *packaging.Package) bool {
+		_, err := f.packages.Load(p.Name(), p.Version())
+		return err == nil
+	}
+	l := lscc.New(lscc.Config{
+		Access: everybody{}, Packages: f.packages, IsSystem: func(string) bool { return false },
+		Installing: func(p *packaging.Package, files []packaging.MetadataFile) func() {
+			log = append(log, fmt.Sprintf("begin %s %v %d", p.Name(), installed(p), len(files)))
+			return func() { log = append(log, fmt.Sprintf("end %s %v", p.Name(), installed(p))) }
+		},
+	})
+	raw, err := os.ReadFile("../../../chaincode/packaging/testdata/packages/go_simple_1.0.cds")
+	if err != nil {
+		t.Fatal(err)
+	}
+	inv := &support.Invocation{Name: "lscc", SignedProposal: &peer.SignedProposal{}, Args: [][]byte{[]byte("install"), raw}}
+	if got := l.Invoke(context.Background(), inv); got.Status != 200 {
+		t.Fatal(got)
+	}
+	if got := l.Invoke(context.Background(), inv); got.Status == 200 {
+		t.Error("installed twice")
+	}
+	inv.Args[1] = raw[:len(raw)/2]
+	if got := l.Invoke(context.Background(), inv); got.Status == 200 {
+		t.Error("half a package is installed")
+	}
+	want := []string{"begin simple false 2", "end simple true", "begin simple true 2", "end simple true"}
+	if !slices.Equal(log, want) {
+		t.Errorf("got %q, want %q", log, want)
+	}
 }
