@@ -59,7 +59,7 @@ func TestCrashPoints(t *testing.T) {
 	}
 	for _, seen := range points.Seen() {
 		for hit := 1; hit <= seen.Hits; hit++ {
-			for _, mode := range []vfs.CrashMode{vfs.LoseUnsynced, vfs.KeepUnsynced, vfs.TearUnsynced} {
+			for mode := vfs.LoseUnsynced; mode <= vfs.GarbageUnsynced; mode++ {
 				name := fmt.Sprintf("%s-%d-%d", seen.Name, hit, mode)
 				gotFiles, gotIndex, err := crashOnce(t, blocks, seen.Name, hit, mode)
 				if err != nil {

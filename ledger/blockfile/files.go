@@ -115,14 +115,34 @@ func (f *files) truncate(num int, size int64) error {
 	return w.Sync()
 }
 
-// sync makes what is in a file durable, whoever wrote it.
-func (f *files) sync(num int) error {
+// rewriteChunk is how much is read and written at once.
+const rewriteChunk = 1 << 20
+
+// rewrite writes the bytes of [from, to) in their places once more and makes them
+// durable, whoever wrote them first.
+func (f *files) rewrite(num int, from, to int64) error {
 	w, err := f.fs.OpenFile(f.path(num), os.O_RDWR, 0)
 	if err != nil {
 		return err
 	}
 	defer w.Close()
-	return w.Sync()
+	if _, err := w.Seek(from, io.SeekStart); err != nil {
+		return err
+	}
+	for buf := make([]byte, min(rewriteChunk, max(to-from, 0))); from < to; {
+		part := buf[:min(int64(len(buf)), to-from)]
+		if _, err := readFull(w, part, from); err != nil {
+			return fmt.Errorf("read %s at %d: %w", f.path(num), from, err)
+		}
+		if _, err := w.Write(part); err != nil {
+			return err
+		}
+		from += int64(len(part))
+	}
+	if err := w.Sync(); err != nil {
+		return err
+	}
+	return f.fs.SyncDir(f.dir)
 }
 
 func (f *files) acquire(num int) (*handle, error) {

@@ -124,7 +124,7 @@ func IndexEntries(s IndexSpec, visit func(key, value []byte)) {
 	visit(hashKey(keyBuf[:], protoutil.BlockHash(s.Block.Proto().GetHeader())), loc)
 	seen := make(map[string]struct{}, s.Block.Len())
 	for i, tx := range TxLocations(s.Body, s.At, s.Block.Len()) {
-		txLoc := tx.append(txBuf[:0])
+		txLoc := location{file: tx.File, offset: tx.Offset, length: tx.Length}.append(txBuf[:0])
 		visit(blockTxKey(keyBuf[:], num, uint64(i)), txLoc)
 		id := s.Block.Tx(i).ID()
 		if _, dup := seen[id]; dup || s.First != nil && !s.First(i, id) {
@@ -137,28 +137,63 @@ func IndexEntries(s IndexSpec, visit func(key, value []byte)) {
 	}
 }
 
-// TxLocation is where the bytes field of a transaction lies in its file.
-type TxLocation = location
-
-// Position is the file, and the offset in it, that a location names.
-func (l location) Position() (file int, offset int64) { return l.file, l.offset }
+// Location is where the index says that a block's record, or a transaction's
+// bytes field, begins; the length is 0 for a block.
+type Location struct {
+	File   int
+	Offset int64
+	Length int
+}
 
 // TxLocations are the places of the transactions of a record.
-func TxLocations(body []byte, at Place, txs int) []TxLocation {
+func TxLocations(body []byte, at Place, txs int) []Location {
 	prefix := int(at.End-at.Offset) - len(body)
 	fr := fieldReader{rest: body}
 	parseHead(&fr)
 	fr.uvarint()
-	out := make([]location, txs)
+	out := make([]Location, txs)
 	for i := range out {
 		begin := len(body) - len(fr.rest)
 		fr.bytes()
-		out[i] = location{
-			file: at.File, offset: at.Offset + int64(prefix+begin),
-			length: len(body) - len(fr.rest) - begin,
+		out[i] = Location{
+			File: at.File, Offset: at.Offset + int64(prefix+begin),
+			Length: len(body) - len(fr.rest) - begin,
 		}
 	}
 	return out
+}
+
+// Tx reads the envelope at a location.
+func (f *Files) Tx(at Location) ([]byte, error) {
+	size, ok, err := f.files.size(at.File)
+	if err != nil {
+		return nil, err
+	}
+	if !ok || at.Offset > size || int64(at.Length) > size-at.Offset {
+		return nil, fmt.Errorf("%s at %d: %w", f.files.path(at.File), at.Offset, errPartial)
+	}
+	field, err := f.files.read(at.File, at.Offset, at.Offset+int64(at.Length))
+	if err != nil {
+		return nil, err
+	}
+	return txOfField(field)
+}
+
+// FirstNumber is the block number at the beginning of a file; ok is false if the
+// file is too short to hold one.
+func (f *Files) FirstNumber(file int) (number uint64, ok bool, err error) {
+	size, _, err := f.files.size(file)
+	if err != nil {
+		return 0, false, err
+	}
+	head, err := f.files.read(file, 0, min(size, 2*binary.MaxVarintLen64))
+	if err != nil {
+		return 0, false, err
+	}
+	fr := fieldReader{rest: head}
+	fr.uvarint()
+	number = fr.uvarint()
+	return number, !fr.bad, nil
 }
 
 // IndexView is the index of one channel, for reading only.
@@ -208,7 +243,7 @@ type Entry struct {
 	Block, Tx uint64 // of 'n' and 'a'
 	Hash      []byte // of 'h'
 	TxID      string // of 't', 'b', 'v'
-	At        TxLocation
+	At        Location
 	Code      peer.TxValidationCode // of 'v'
 }
 
@@ -246,9 +281,11 @@ func ParseEntry(key, value []byte) (Entry, error) {
 		e.Code = peer.TxValidationCode(value[0])
 		return e, nil
 	}
-	if e.At, err = parseLocation(value); err != nil {
+	loc, err := parseLocation(value)
+	if err != nil {
 		return e, fmt.Errorf("value of %q: %w", key, err)
 	}
+	e.At = loc.exported()
 	return e, nil
 }
 
@@ -271,38 +308,40 @@ func (v *IndexView) Scan(visit func(key, value []byte) error) error {
 // Get reads one entry by its key; nil if it is absent.
 func (v *IndexView) Get(key []byte) ([]byte, error) { return v.db.Get(key) }
 
-// Block finds the place of a block; ErrNotFound if the index does not know it.
-func (v *IndexView) Block(number uint64) (file int, offset int64, err error) {
+// Block finds the record of a block; ErrNotFound if the index does not know it.
+func (v *IndexView) Block(number uint64) (Location, error) {
 	return v.locate(numberKey(nil, number))
 }
 
-// Tx finds the first transaction of an id: its place and that of its block.
-func (v *IndexView) Tx(txid string) (tx TxLocation, file int, offset int64, err error) {
-	raw, err := v.db.Get(txKey(nil, prefixTx, txid))
-	if err == nil && raw == nil {
-		err = ErrNotFound
-	}
-	if err != nil {
-		return tx, 0, 0, err
-	}
-	if tx, err = parseLocation(raw); err != nil {
-		return tx, 0, 0, err
-	}
-	file, offset, err = v.locate(txKey(nil, prefixTxBlock, txid))
-	return tx, file, offset, err
+// BlockByHash finds the record of a block by the hash of its header.
+func (v *IndexView) BlockByHash(hash []byte) (Location, error) { return v.locate(hashKey(nil, hash)) }
+
+// Tx finds the first transaction of an id.
+func (v *IndexView) Tx(txid string) (Location, error) {
+	return v.locate(txKey(nil, prefixTx, txid))
 }
 
-func (v *IndexView) locate(key []byte) (int, int64, error) {
+// BlockOfTx finds the record of the block that holds the first transaction of an
+// id.
+func (v *IndexView) BlockOfTx(txid string) (Location, error) {
+	return v.locate(txKey(nil, prefixTxBlock, txid))
+}
+
+func (v *IndexView) locate(key []byte) (Location, error) {
 	raw, err := v.db.Get(key)
 	if err == nil && raw == nil {
 		err = ErrNotFound
 	}
 	if err != nil {
-		return 0, 0, err
+		return Location{}, err
 	}
 	loc, err := parseLocation(raw)
 	if err != nil {
-		return 0, 0, errors.Join(fmt.Errorf("index entry %q", key), err)
+		return Location{}, errors.Join(fmt.Errorf("index entry %q", key), err)
 	}
-	return loc.file, loc.offset, nil
+	return loc.exported(), nil
+}
+
+func (l location) exported() Location {
+	return Location{File: l.file, Offset: l.offset, Length: l.length}
 }

@@ -44,16 +44,8 @@ func (s *Store) recover(ctx context.Context) error {
 		// What is indexed was synced first, so it has been there.
 		return s.damage(end.file, end.size, "the index knows block [%d], the files hold blocks up to [%d] only", indexed-1, int64(height)-1)
 	}
-	// Records found by the scan may still be in the page cache only, and what is
-	// built on them must not be more durable than they are.
-	if len(nums) > 0 && end.file >= known.file && end.checkpoint != known.checkpoint {
-		for _, n := range nums {
-			if n >= known.file && n <= end.file {
-				if err := s.files.sync(n); err != nil {
-					return fmt.Errorf("sync block file: %w", err)
-				}
-			}
-		}
+	if err := s.settle(known, end, nums); err != nil {
+		return err
 	}
 	if value := end.checkpoint.bytes(); string(value) != string(stored) {
 		if err := s.index.Put([]byte(keyCheckpoint), value, true); err != nil {
@@ -65,6 +57,36 @@ func (s *Store) recover(ctx context.Context) error {
 	}
 	s.tip = end
 	return s.syncIndex(ctx, nums, indexed)
+}
+
+// settle makes the records that the scan found durable, for what is built on them
+// must not be more so. They may be in the page cache only, and if the process
+// before ended because their sync failed, another sync would do nothing: the
+// system takes them for written. So they are written once more.
+func (s *Store) settle(known, end tip, nums []int) error {
+	if end.checkpoint == known.checkpoint {
+		return nil
+	}
+	for _, n := range nums {
+		if n < known.file || n > end.file {
+			continue
+		}
+		from, to := int64(0), end.size
+		if n == known.file {
+			from = known.size
+		}
+		if n < end.file {
+			size, _, err := s.files.size(n)
+			if err != nil {
+				return err
+			}
+			to = size
+		}
+		if err := s.files.rewrite(n, from, to); err != nil {
+			return fmt.Errorf("write the last blocks once more: %w", err)
+		}
+	}
+	return nil
 }
 
 // indexedHeight is the number of blocks that the index knows.
