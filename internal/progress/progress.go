@@ -49,8 +49,13 @@ func New(w io.Writer, title string, from, total uint64) *Progress {
 	if w == nil {
 		w = io.Discard
 	}
+	return newProgress(w, title, from, total, IsTerminal(w))
+}
+
+// IsTerminal tells whether New would draw a bar on w.
+func IsTerminal(w io.Writer) bool {
 	file, ok := w.(*os.File)
-	return newProgress(w, title, from, total, ok && term.IsTerminal(int(file.Fd())))
+	return ok && term.IsTerminal(int(file.Fd()))
 }
 
 func newProgress(w io.Writer, title string, from, total uint64, bar bool) *Progress {
