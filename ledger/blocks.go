@@ -129,6 +129,7 @@ func (l *Ledger) Iterator(from uint64) *BlockIterator { return l.blocks.Iterator
 // concerns a single channel (LEDGER §2.3).
 func IsFatal(err error) bool {
 	var damage *blockfile.DamageError
+	var blocks *BlockStoreError
 	var construction *ConstructionError
-	return errors.As(err, &damage) || errors.As(err, &construction)
+	return errors.As(err, &damage) || errors.As(err, &blocks) || errors.As(err, &construction)
 }

@@ -21,6 +21,14 @@ var (
 // ErrClosed is returned once a ledger has been closed.
 var ErrClosed = errors.New("ledger is closed")
 
+// BlockStoreError stops the process: the block files of a channel, or their
+// index, cannot be opened (LEDGER §2.3).
+type BlockStoreError struct{ Err error }
+
+func (e *BlockStoreError) Error() string { return "open block store: " + e.Err.Error() }
+
+func (e *BlockStoreError) Unwrap() error { return e.Err }
+
 // UnsupportedTxError refuses a combination of reads and writes in one
 // transaction (LEDGER §11.6).
 type UnsupportedTxError struct {

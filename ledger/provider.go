@@ -266,12 +266,17 @@ func (p *Provider) Create(genesis *common.Block) (*Ledger, error) {
 }
 
 // withFilter returns the genesis block with a validation code for each of its
-// transactions; other metadata stay as they are.
+// transactions. Other metadata stay as they are, their number too, unless there
+// is no slot for the codes (LEDGER §2.3).
 func withFilter(b *common.Block) *common.Block {
-	c := proto.Clone(b).(*common.Block)
-	if flags := protoutil.ParseBlock(c).Flags(); len(flags) == 0 {
-		setFlags(c, make([]byte, len(c.GetData().GetData())))
+	c := proto.CloneOf(b)
+	if len(protoutil.ParseBlock(c).Flags()) > 0 {
+		return c
 	}
+	if len(c.GetMetadata().GetMetadata()) <= int(common.BlockMetadataIndex_TRANSACTIONS_FILTER) {
+		protoutil.PadMetadata(c)
+	}
+	setFlags(c, make([]byte, len(c.GetData().GetData()))) // 0 is VALID
 	return c
 }
 

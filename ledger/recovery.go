@@ -14,7 +14,7 @@ import (
 func (p *Provider) newLedger(id string) (*Ledger, error) {
 	blocks, err := p.blocks.Open(id)
 	if err != nil {
-		return nil, err
+		return nil, &BlockStoreError{err}
 	}
 	l := &Ledger{
 		id: id, log: p.cfg.Log.Named("kvledger"), points: p.cfg.Points,

@@ -58,7 +58,6 @@ func TestIdemixChannelLeftOut(t *testing.T) {
 	must(t, r.Join(net.Genesis("ok")))
 	genesis := net.Genesis("ch")
 	edit(t, genesis, addIdemix)
-	fillFilter(genesis)
 	_, err := r.ledgers.Create(genesis)
 	must(t, err)
 	if err := r.Join(genesis); err == nil || !strings.Contains(err.Error(), x509msp.ErrIdemix.Error()) {

@@ -203,13 +203,11 @@ func (r *Registry) Join(genesis *common.Block) error {
 	if n := genesis.GetHeader().GetNumber(); n != 0 {
 		return fmt.Errorf("cannot create ledger from genesis block: Expected block number=0, received block number=%d", n)
 	}
-	block := proto.CloneOf(genesis)
-	fillFilter(block)
-	l, err := r.cfg.Ledgers.Create(block)
+	l, err := r.cfg.Ledgers.Create(genesis)
 	if err != nil {
 		return fmt.Errorf("cannot create ledger from genesis block: %w", err)
 	}
-	c, err := newChannel(r, l, bundle, block.GetHeader().GetNumber())
+	c, err := newChannel(r, l, bundle, genesis.GetHeader().GetNumber())
 	if err != nil {
 		return err
 	}
@@ -231,17 +229,6 @@ func (r *Registry) endJoin(id string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	delete(r.joining, id)
-}
-
-// fillFilter marks the transactions of a genesis block valid if nothing is said
-// about them.
-func fillFilter(b *common.Block) {
-	v := protoutil.ParseBlock(b)
-	if len(v.Flags()) == 0 {
-		v.SetFlags(make([]byte, v.Len())) // 0 is VALID
-		return
-	}
-	protoutil.PadMetadata(b)
 }
 
 func (r *Registry) add(c *Channel) {
