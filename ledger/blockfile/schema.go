@@ -58,8 +58,8 @@ var errMalformed = errors.New("malformed index entry")
 
 func parseLocation(b []byte) (location, error) {
 	v, err := uvarints(b, 3)
-	if err != nil {
-		return location{}, err
+	if err != nil || v[0] > 1<<31 || v[1] > 1<<62 || v[2] > 1<<31 {
+		return location{}, errMalformed
 	}
 	return location{file: int(v[0]), offset: int64(v[1]), length: int(v[2])}, nil
 }
