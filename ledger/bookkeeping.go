@@ -58,7 +58,7 @@ func anyMetadata(s *state.Space) bool {
 // schedule adds the private keys and key hashes that the updates write to the
 // schedule (LEDGER §14.2).
 func (l *Ledger) schedule(u *mvcc.Updates, block uint64, b *bookkeeper.Changes) error {
-	for _, c := range u.Collections() {
+	for _, c := range u.AllCollections() {
 		btl, err := l.lifeOf(c.Namespace, c.Name)
 		if err != nil {
 			return err
@@ -130,26 +130,26 @@ func (l *Ledger) purgeKeys(u *mvcc.Updates, c mvcc.Collection, committing uint64
 	hashedNS, privateNS := state.HashedNamespace(c.Namespace, c.Name), state.PrivateNamespace(c.Namespace, c.Name)
 	for _, hash := range slices.Sorted(maps.Keys(names)) {
 		key := names[hash]
-		hashed, err := l.state.Get(hashedNS, hash)
+		hashed, err := l.latest.Get(hashedNS, hash)
 		if err != nil {
 			return err
 		}
 		expired := hashed != nil && hashed.Version.Block == committing
 		if expired && writtenHashed.Get(hash) == nil {
-			u.Batch.Put(hashedNS, state.Write{Key: hash, Delete: true})
+			u.PutHashed(c.Namespace, c.Name, state.Write{Key: hash, Delete: true})
 		}
 		if key == "" || writtenPrivate.Get(key) != nil {
 			continue
 		}
 		if !expired {
-			private, err := l.state.Get(privateNS, key)
+			private, err := l.latest.Get(privateNS, key)
 			if err != nil {
 				return err
 			}
 			expired = private != nil && private.Version.Block == committing
 		}
 		if expired {
-			u.Batch.Put(privateNS, state.Write{Key: key, Delete: true})
+			u.PutPrivate(c.Namespace, c.Name, state.Write{Key: key, Delete: true})
 		}
 	}
 	return nil
@@ -178,7 +178,7 @@ func (l *Ledger) blockToLive(ns, coll string) (uint64, error) {
 	if btl, ok := l.btl[key]; ok {
 		return btl, nil
 	}
-	v, err := l.state.Get(lifecycleNamespace, collectionKey(ns))
+	v, err := l.latest.Get(lifecycleNamespace, collectionKey(ns))
 	if err != nil {
 		return 0, err
 	}

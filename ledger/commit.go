@@ -131,9 +131,11 @@ func (c *commit) decide() error {
 func (c *commit) judge() error {
 	l := c.l
 	var err error
-	if c.replay {
+	switch {
+	case c.result != nil: // made ahead
+	case c.replay:
 		c.result, err = l.validator.Replay(c.block, c.block.Flags())
-	} else {
+	default:
 		c.result, err = l.validator.Validate(c.block, c.block.Flags())
 	}
 	if err != nil {
@@ -148,7 +150,7 @@ func (c *commit) judge() error {
 // listen records what the block does to deployed chaincodes. It is done before
 // anything of the block is durable, and again when the block is replayed.
 func (c *commit) listen() error {
-	changes, err := lifecycleChanges(c.result.Updates, c.l.state)
+	changes, err := lifecycleChanges(c.result.Updates, c.l.latest)
 	if err != nil || len(changes) == 0 {
 		return err
 	}
@@ -249,13 +251,13 @@ func (c *commit) writeState() error {
 	// Processed schedule entries go only once the state is durable (LEDGER
 	// §15.3 d).
 	savepoint := state.Version{Block: c.number, Tx: uint64(c.block.Len()) - 1}
-	if err := l.state.Apply(c.result.Updates.Batch, &savepoint, len(c.books.Processed) > 0); err != nil {
+	if err := l.state.Apply(c.result.Updates.Batch(), &savepoint, len(c.books.Processed) > 0); err != nil {
 		return err
 	}
 	if err := l.points.Hit(PointAfterState); err != nil {
 		return err
 	}
-	if err := l.books.Finish(c.books); err != nil {
+	if err := l.books.Finish(c.books.Processed); err != nil {
 		return err
 	}
 	return l.points.Hit(PointAfterPurge)

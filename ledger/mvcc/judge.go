@@ -179,9 +179,7 @@ func sameSummary(got, want *kvrwset.QueryReadsMerkleSummary) bool {
 // scan walks over the range of a query as it is after the block's earlier valid
 // transactions, until visit returns false. It tells whether it got to the end.
 func (j *judge) scan(ns string, q *kvrwset.RangeQueryInfo, visit func(string, state.Version) bool) (bool, error) {
-	// A query that was not read to its end covers its last key as well.
-	inclusive := !q.ItrExhausted && q.EndKey != ""
-	pending := j.updates.Public(ns).InRange(q.StartKey, q.EndKey, inclusive)
+	pending := j.updates.Public(ns).InRange(q.StartKey, q.EndKey)
 	it, err := j.State.Range(ns, q.StartKey, q.EndKey, 0)
 	if err != nil {
 		return false, err
@@ -191,12 +189,6 @@ func (j *judge) scan(ns string, q *kvrwset.RangeQueryInfo, visit func(string, st
 		kv, err := it.Next()
 		if err != nil {
 			return false, err
-		}
-		if kv == nil && inclusive {
-			inclusive = false
-			if kv, err = j.lastOf(ns, q); err != nil {
-				return false, err
-			}
 		}
 		deleted := false
 		for len(pending) > 0 && (kv == nil || pending[0].Key <= kv.Key) {
@@ -211,21 +203,37 @@ func (j *judge) scan(ns string, q *kvrwset.RangeQueryInfo, visit func(string, st
 			}
 		}
 		if kv == nil {
-			return true, nil
+			break
 		}
 		if !deleted && !visit(kv.Key, kv.Version) {
 			return false, nil
 		}
 	}
+	if q.ItrExhausted {
+		return true, nil
+	}
+	// A query that was not read to its end covers its last key as well. The
+	// reference adds it whatever it is: also the empty key, which a range
+	// without end has seen already, and one before the start.
+	version, err := j.latestVersion(ns, q.EndKey)
+	if err != nil {
+		return false, err
+	}
+	return version == nil || visit(q.EndKey, *version), nil
 }
 
-func (j *judge) lastOf(ns string, q *kvrwset.RangeQueryInfo) (*state.KV, error) {
-	if q.StartKey > q.EndKey {
-		return nil, nil
+// latestVersion is the version of a public key after the block's earlier valid
+// transactions, nil if it is absent.
+func (j *judge) latestVersion(ns, key string) (*state.Version, error) {
+	if w := j.updates.Public(ns).Get(key); w != nil {
+		if w.Delete {
+			return nil, nil
+		}
+		return &w.Version, nil
 	}
-	v, err := j.State.Get(ns, q.EndKey)
+	v, err := j.State.Get(ns, key)
 	if err != nil || v == nil {
 		return nil, err
 	}
-	return &state.KV{Key: q.EndKey, Value: *v}, nil
+	return &v.Version, nil
 }

@@ -109,7 +109,7 @@ func commit(t *testing.T, db state.DB, b *protoutil.Block, flags []byte) *Result
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := db.Apply(r.Updates.Batch, &state.Version{Block: b.Number()}, false); err != nil {
+	if err := db.Apply(r.Updates.Batch(), &state.Version{Block: b.Number()}, false); err != nil {
 		t.Fatal(err)
 	}
 	return r
@@ -255,8 +255,8 @@ func TestReplayTakesCodesAsTheyAre(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if !bytes.Equal(r.Flags, []byte{0, 11}) || r.Updates.Batch.Len() != 1 {
-		t.Fatalf("flags %v, %d updates", r.Flags, r.Updates.Batch.Len())
+	if !bytes.Equal(r.Flags, []byte{0, 11}) || r.Updates.Len() != 1 {
+		t.Fatalf("flags %v, %d updates", r.Flags, r.Updates.Len())
 	}
 }
 
@@ -303,7 +303,7 @@ func TestWriteRules(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if r.Flags[0] != byte(peer.TxValidationCode_INVALID_WRITESET) || r.Updates.Batch.Len() != 0 {
+	if r.Flags[0] != byte(peer.TxValidationCode_INVALID_WRITESET) || r.Updates.Len() != 0 {
 		t.Fatalf("flags %v", r.Flags)
 	}
 }

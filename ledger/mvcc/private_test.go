@@ -78,8 +78,8 @@ func TestPrivateDataOfInvalidTransactions(t *testing.T) {
 		b.WritePrivate("cc", "c1", "k", []byte("v"))
 	})
 	r, err := applyPrivate(t, openState(t), 5, [][]byte{tx}, PrivateSets{0: set})
-	if err != nil || r.Flags[0] != codeReadConflict || r.Updates.Batch.Len() != 0 {
-		t.Errorf("codes %v, %d updates, %v", r.Flags, r.Updates.Batch.Len(), err)
+	if err != nil || r.Flags[0] != codeReadConflict || r.Updates.Len() != 0 {
+		t.Errorf("codes %v, %d updates, %v", r.Flags, r.Updates.Len(), err)
 	}
 }
 
@@ -92,7 +92,7 @@ func TestMetadataBump(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := db.Apply(r.Updates.Batch, nil, false); err != nil {
+	if err := db.Apply(r.Updates.Batch(), nil, false); err != nil {
 		t.Fatal(err)
 	}
 	tx, set = privateTx(t, func(b *builder.Builder) {

@@ -3,6 +3,7 @@ package mvcc
 import (
 	"crypto/sha256"
 	"encoding/binary"
+	"iter"
 	"maps"
 	"slices"
 
@@ -12,14 +13,16 @@ import (
 	"github.com/heddle-ledger/heddle/ledger/state"
 )
 
-// Updates are the writes of a block's valid transactions. They are one batch
-// for the state database and remember which of its namespaces are public ones
-// and which belong to collections.
+// Updates are the writes of a block's valid transactions, kept apart by what
+// they are: public ones, hashed ones and plain ones of collections. A made-up
+// public namespace may have the name under which the state keeps those of a
+// collection; such writes meet in Batch only, never in a judgement or in the
+// commit hash.
 type Updates struct {
-	Batch  *state.Batch
-	public map[string]*state.Space
-	colls  map[Collection]*state.Space // hashed
-	expect int                         // room made for keys in a new namespace
+	public  map[string]*state.Space
+	colls   map[Collection]*state.Space // hashed
+	private map[Collection]*state.Space
+	expect  int // room made for keys in a new namespace
 }
 
 // Collection names one private data collection of a chaincode.
@@ -30,10 +33,10 @@ type Collection struct {
 // NewUpdates returns empty updates, with room for so many keys per namespace.
 func NewUpdates(expect int) *Updates {
 	return &Updates{
-		Batch:  state.NewBatch(),
-		public: map[string]*state.Space{},
-		colls:  map[Collection]*state.Space{},
-		expect: expect,
+		public:  map[string]*state.Space{},
+		colls:   map[Collection]*state.Space{},
+		private: map[Collection]*state.Space{},
+		expect:  expect,
 	}
 }
 
@@ -47,18 +50,65 @@ func (u *Updates) Hashed(ns, coll string) *state.Space { return u.colls[Collecti
 
 // Private is the pending writes of a collection's plain keys; nil if there are
 // none.
-func (u *Updates) Private(ns, coll string) *state.Space {
-	return u.Batch.Space(state.PrivateNamespace(ns, coll))
+func (u *Updates) Private(ns, coll string) *state.Space { return u.private[Collection{ns, coll}] }
+
+// Batch joins everything for the state database. Where names meet, plain writes
+// of collections count more than public ones, and hashed ones more than both. It
+// shares the updates, so it is made last.
+func (u *Updates) Batch() *state.Batch {
+	b := state.NewBatch()
+	for _, s := range u.public {
+		b.Join(s)
+	}
+	for _, colls := range []map[Collection]*state.Space{u.private, u.colls} {
+		for _, c := range sortedCollections(maps.Keys(colls)) {
+			b.Join(colls[c])
+		}
+	}
+	return b
+}
+
+// Len is the number of writes of all kinds.
+func (u *Updates) Len() int {
+	n := 0
+	for _, s := range u.public {
+		n += s.Len()
+	}
+	for _, s := range u.colls {
+		n += s.Len()
+	}
+	for _, s := range u.private {
+		n += s.Len()
+	}
+	return n
 }
 
 // Namespaces are the public namespaces with pending writes, sorted.
 func (u *Updates) Namespaces() []string { return slices.Sorted(maps.Keys(u.public)) }
 
 // Collections are the collections with pending hashed writes, sorted.
-func (u *Updates) Collections() []Collection {
-	out := slices.Collect(maps.Keys(u.colls))
-	slices.SortFunc(out, compareCollections)
-	return out
+func (u *Updates) Collections() []Collection { return sortedCollections(maps.Keys(u.colls)) }
+
+// AllCollections are the collections with pending hashed or plain writes,
+// sorted.
+func (u *Updates) AllCollections() []Collection {
+	all := sortedCollections(func(yield func(Collection) bool) {
+		for c := range u.colls {
+			if !yield(c) {
+				return
+			}
+		}
+		for c := range u.private {
+			if !yield(c) {
+				return
+			}
+		}
+	})
+	return slices.Compact(all)
+}
+
+func sortedCollections(all iter.Seq[Collection]) []Collection {
+	return slices.SortedFunc(all, compareCollections)
 }
 
 func compareCollections(a, b Collection) int {
@@ -81,7 +131,7 @@ func compareCollections(a, b Collection) int {
 func (u *Updates) PutPublic(ns string, w state.Write) {
 	s := u.public[ns]
 	if s == nil {
-		s = u.Batch.Ensure(ns, u.expect)
+		s = state.NewSpace(ns, u.expect)
 		u.public[ns] = s
 	}
 	s.Put(w)
@@ -92,7 +142,7 @@ func (u *Updates) PutHashed(ns, coll string, w state.Write) {
 	c := Collection{ns, coll}
 	s := u.colls[c]
 	if s == nil {
-		s = u.Batch.Ensure(state.HashedNamespace(ns, coll), u.expect)
+		s = state.NewSpace(state.HashedNamespace(ns, coll), u.expect)
 		u.colls[c] = s
 	}
 	s.Put(w)
@@ -100,14 +150,20 @@ func (u *Updates) PutHashed(ns, coll string, w state.Write) {
 
 // PutPrivate adds the write of a collection's plain key.
 func (u *Updates) PutPrivate(ns, coll string, w state.Write) {
-	u.Batch.Put(state.PrivateNamespace(ns, coll), w)
+	c := Collection{ns, coll}
+	s := u.private[c]
+	if s == nil {
+		s = state.NewSpace(state.PrivateNamespace(ns, coll), 0)
+		u.private[c] = s
+	}
+	s.Put(w)
 }
 
 // CommitHash is the hash that chains the outcomes of blocks (LEDGER §13): over
 // the final codes, the updates before any purge and without plain private
 // values, and the previous hash.
 func (u *Updates) CommitHash(flags, previous []byte) []byte {
-	buf := binary.AppendUvarint(make([]byte, 0, 64*u.Batch.Len()+len(flags)+64), uint64(len(flags)))
+	buf := binary.AppendUvarint(make([]byte, 0, 64*u.Len()+len(flags)+64), uint64(len(flags)))
 	buf = append(buf, flags...)
 	buf = u.AppendBytes(buf)
 	buf = append(buf, previous...)

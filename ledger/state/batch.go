@@ -23,6 +23,11 @@ type Space struct {
 	sorted    bool
 }
 
+// NewSpace returns a namespace without writes, with room for n keys.
+func NewSpace(ns string, n int) *Space {
+	return &Space{Namespace: ns, index: make(map[string]int32, n), writes: make([]Write, 0, n)}
+}
+
 // Get returns the pending write of a key, nil if there is none. It is valid
 // until the next Put.
 func (s *Space) Get(key string) *Write {
@@ -69,16 +74,16 @@ func (s *Space) Sorted() []Write {
 	return s.writes
 }
 
-// InRange returns the pending writes of [start, end] or [start, end), sorted,
-// leaving the order of the space alone. Empty bounds are open.
-func (s *Space) InRange(start, end string, inclusive bool) []Write {
+// InRange returns the pending writes of [start, end), sorted, leaving the order
+// of the space alone. Empty bounds are open.
+func (s *Space) InRange(start, end string) []Write {
 	var out []Write
 	if s == nil {
 		return nil
 	}
 	for i := range s.writes {
 		k := s.writes[i].Key
-		if k < start || end != "" && (k > end || k == end && !inclusive) {
+		if k < start || end != "" && k >= end {
 			continue
 		}
 		out = append(out, s.writes[i])
@@ -108,10 +113,23 @@ func (b *Batch) Space(ns string) *Space {
 func (b *Batch) Ensure(ns string, n int) *Space {
 	s := b.spaces[ns]
 	if s == nil {
-		s = &Space{Namespace: ns, index: make(map[string]int32, n), writes: make([]Write, 0, n)}
+		s = NewSpace(ns, n)
 		b.spaces[ns] = s
 	}
 	return s
+}
+
+// Join adds the writes of a space, which the batch takes over if it has none of
+// that namespace; else they replace those of the same keys.
+func (b *Batch) Join(s *Space) {
+	old := b.spaces[s.Namespace]
+	if old == nil {
+		b.spaces[s.Namespace] = s
+		return
+	}
+	for i := range s.writes {
+		old.Put(s.writes[i])
+	}
 }
 
 // Put adds a write to a namespace.
