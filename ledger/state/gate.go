@@ -1,6 +1,9 @@
 package state
 
-import "sync"
+import (
+	"sync"
+	"time"
+)
 
 // Nester is a DB whose Snapshot waits for an Apply that waits for other
 // snapshots to be released. Who holds a snapshot of any channel already asks for
@@ -29,6 +32,27 @@ func (g *Gate) Enter() { g.enter(false) }
 // EnterNested lets the snapshot of somebody in who holds one already, of this
 // database or of another.
 func (g *Gate) EnterNested() { g.enter(true) }
+
+// EnterWithin is Enter for who may hold a snapshot already without saying so:
+// after some time of waiting it goes in like EnterNested.
+func (g *Gate) EnterWithin(patience time.Duration) {
+	late := false // guarded by g.mu
+	timer := time.AfterFunc(patience, func() {
+		g.mu.Lock()
+		defer g.mu.Unlock()
+		late = true
+		g.changed.L = &g.mu
+		g.changed.Broadcast()
+	})
+	defer timer.Stop()
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.changed.L = &g.mu
+	for g.busy || g.waiting > 0 && !late {
+		g.changed.Wait()
+	}
+	g.inside++
+}
 
 func (g *Gate) enter(nested bool) {
 	g.mu.Lock()

@@ -4,6 +4,7 @@ import (
 	"sync"
 	"testing"
 	"testing/synctest"
+	"time"
 )
 
 // after runs f and returns a channel that is closed when it has returned.
@@ -51,6 +52,29 @@ func TestGateKeepsSnapshotsAndBatchesApart(t *testing.T) {
 		g.Leave()
 		g.Close() // nothing is left behind
 		g.Open()
+	})
+}
+
+func TestGateIsPatient(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		var g Gate
+		g.EnterWithin(time.Second)
+		batch := after(g.Close)
+		waits(t, "a batch beside a snapshot", batch)
+		begun := time.Now()
+		g.EnterWithin(time.Second)
+		if waited := time.Since(begun); waited != time.Second {
+			t.Errorf("waited %s", waited)
+		}
+		g.Leave()
+		g.Leave()
+		<-batch
+		late := after(func() { g.EnterWithin(time.Second) })
+		time.Sleep(2 * time.Second)
+		waits(t, "a snapshot during a batch", late)
+		g.Open()
+		<-late
 	})
 }
 

@@ -1,9 +1,22 @@
-// Package couchdb keeps the world state in CouchDB (LEDGER §5).
+// Package couchdb keeps the world state in CouchDB, in the documents of the
+// reference, through its HTTP API (LEDGER §5).
+//
+// A Provider owns the connections to one server, what is cached of its
+// documents, and one goroutine that warms indexes, which ends with Close.
+// Reading and applying use short-lived goroutines inside a call. CouchDB has no
+// snapshots: what blocks overwrite is kept aside for the snapshots that are open
+// (views.go, docs/adr/0007-couchdb-snapshots.md). It may be imported by the
+// ledger room and by peer/node; test support is in couchtest.
 package couchdb
 
 import (
 	"context"
-	"errors"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"regexp"
+	"strconv"
+	"sync"
 	"time"
 
 	"github.com/heddle-ledger/heddle/internal/flog"
@@ -13,37 +26,136 @@ import (
 
 // Config describes the server and how it is used (LEDGER §20).
 type Config struct {
-	Address, Username, Password     string
-	RootCAs                         [][]byte // PEM, for https; nil = system roots
-	MaxRetries, MaxRetriesOnStartup int
-	RequestTimeout                  time.Duration // 0 = none
+	// Address is host:port, which means http as in the reference, or
+	// http://host:port or https://host:port.
+	Address            string
+	Username, Password string
+	RootCAs            [][]byte // PEM, for https; nil means those of the system
 
-	InternalQueryLimit, MaxBatchUpdateSize int
+	MaxRetries          int           // repetitions of a failed request
+	MaxRetriesOnStartup int           // the same while the server is first looked for
+	RequestTimeout      time.Duration // of one attempt; 0 means none
+
+	InternalQueryLimit int // documents per request; 0 means 1000
+	MaxBatchUpdateSize int // documents per bulk request; 0 means 500
 
 	AutoWarmIndexes         bool
-	WarmIndexesAfterNBlocks int
+	WarmIndexesAfterNBlocks int // 0 means 1
 	CreateGlobalChangesDB   bool
 
 	Log     *flog.Logger
 	Metrics metrics.Provider
 }
 
-var errUnfinished = errors.New("CouchDB is not available yet")
+// fill sets defaults: those of the reference for keys that are absent.
+func (c *Config) fill() {
+	if c.InternalQueryLimit <= 0 {
+		c.InternalQueryLimit = 1000
+	}
+	if c.MaxBatchUpdateSize <= 0 {
+		c.MaxBatchUpdateSize = 500
+	}
+	if c.WarmIndexesAfterNBlocks <= 0 {
+		c.WarmIndexesAfterNBlocks = 1
+	}
+	if c.Log == nil {
+		c.Log = flog.Nop()
+	}
+	if c.Metrics == nil {
+		c.Metrics = metrics.Disabled()
+	}
+}
 
 // Provider opens the states of all channels on one server.
-type Provider struct{}
+type Provider struct {
+	cfg   Config
+	c     *client
+	slots chan struct{} // one per request of a batch under way
+	close func()        // ends the warmer and waits between repetitions
 
-// OpenProvider connects to the server (LEDGER §5.1).
-func OpenProvider(ctx context.Context, cfg Config) (*Provider, error) { return nil, errUnfinished }
+	warmer     *warmer
+	noCommits  sync.Once // tells once that _ensure_full_commit is unknown
+	background sync.WaitGroup
+}
+
+// parallelRequests bounds the requests that batches and bulk look-ups have under
+// way at a time.
+const parallelRequests = 16
+
+// OpenProvider connects to the server, checks its version and creates its system
+// databases (LEDGER §5.1). The context ends waiting for the server only.
+func OpenProvider(ctx context.Context, cfg Config) (*Provider, error) {
+	return openProvider(ctx, cfg, nil)
+}
+
+func openProvider(ctx context.Context, cfg Config, transport http.RoundTripper) (*Provider, error) {
+	cfg.fill()
+	life, end := context.WithCancel(context.Background())
+	c, err := newClient(&cfg, transport, life.Done())
+	if err != nil {
+		end()
+		return nil, err
+	}
+	p := &Provider{cfg: cfg, c: c, slots: make(chan struct{}, parallelRequests), close: end, warmer: newWarmer(c)}
+	if err := p.connect(ctx); err != nil {
+		end()
+		c.http.CloseIdleConnections()
+		return nil, err
+	}
+	p.background.Go(func() { p.warmer.run(life) })
+	return p, nil
+}
+
+// leadingNumber finds the major version.
+var leadingNumber = regexp.MustCompile(`^\d+`)
+
+func (p *Provider) connect(ctx context.Context) error {
+	a, err := p.c.do(ctx, request{function: "VerifyCouchConfig", method: http.MethodGet, retries: p.cfg.MaxRetriesOnStartup})
+	if err != nil {
+		return fmt.Errorf("unable to connect to CouchDB, check the hostname and port: %w", err)
+	}
+	var told struct{ Version string }
+	if err := json.Unmarshal(a.body, &told); err != nil {
+		return fmt.Errorf("malformed answer of CouchDB about its version: %w", err)
+	}
+	if major, err := strconv.Atoi(leadingNumber.FindString(told.Version)); err != nil || major < 2 {
+		return fmt.Errorf("CouchDB must be at least version 2.0.0. Detected version %s", told.Version)
+	}
+	system := []string{usersDB, replicatorDB}
+	if p.cfg.CreateGlobalChangesDB {
+		system = append(system, globalChangesDB)
+	}
+	for _, name := range system {
+		if err := p.database(name).ensure(ctx, p.cfg.MaxRetriesOnStartup); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (p *Provider) database(name string) *database { return &database{c: p.c, name: name} }
 
 // Open implements state.Provider.
-func (p *Provider) Open(channelID string) (state.DB, error) { return nil, errUnfinished }
+func (p *Provider) Open(channelID string) (state.DB, error) {
+	db := newDB(p, channelID)
+	if _, err := db.metadata(context.Background()); err != nil {
+		return nil, err
+	}
+	return db, nil
+}
 
 // Close implements state.Provider.
-func (p *Provider) Close() error { return nil }
+func (p *Provider) Close() error {
+	p.close()
+	p.background.Wait()
+	p.c.http.CloseIdleConnections()
+	return nil
+}
 
-// HealthCheck tells whether the server answers.
-func (p *Provider) HealthCheck(ctx context.Context) error { return errUnfinished }
-
-// DropChannels deletes the databases of channels (LEDGER §18.7).
-func (p *Provider) DropChannels(ctx context.Context, channelIDs []string) error { return errUnfinished }
+// HealthCheck tells whether the server answers (LEDGER §5.10).
+func (p *Provider) HealthCheck(ctx context.Context) error {
+	if _, err := p.c.do(ctx, request{function: "HealthCheck", method: http.MethodHead}); err != nil {
+		return fmt.Errorf("failed to connect to couch db [%w]", err)
+	}
+	return nil
+}

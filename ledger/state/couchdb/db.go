@@ -1,0 +1,215 @@
+package couchdb
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	"github.com/heddle-ledger/heddle/ledger/state"
+)
+
+// DB is the state of one channel. CouchDB itself holds everything; this holds
+// what is cached of it and what open snapshots need.
+type DB struct {
+	p       *Provider
+	channel string
+	revs    *revisionCache
+	views   *views
+	gate    state.Gate // between batches and the snapshots that query
+
+	mu        sync.Mutex           // guards databases
+	databases map[string]*database // by namespace
+}
+
+func newDB(p *Provider, channel string) *DB {
+	return &DB{
+		p: p, channel: channel, revs: newRevisionCache(maxRevisions), views: newViews(),
+		databases: map[string]*database{},
+	}
+}
+
+// space is the database of a namespace, which is created if need be (LEDGER
+// §5.2).
+func (d *DB) space(ctx context.Context, ns string) (*database, error) {
+	d.mu.Lock()
+	db := d.databases[ns]
+	if db == nil {
+		name, err := namespaceDB(d.channel, ns)
+		if err != nil {
+			d.mu.Unlock()
+			return nil, err
+		}
+		db = d.p.database(name)
+		d.databases[ns] = db
+	}
+	d.mu.Unlock()
+	return db, db.ensure(ctx, d.p.cfg.MaxRetries)
+}
+
+// metadata is the database that holds the savepoint.
+func (d *DB) metadata(ctx context.Context) (*database, error) { return d.space(ctx, "") }
+
+// patience is how long a snapshot that begins to query waits for a batch that
+// waits for other snapshots. It is needed only if somebody holds two of them.
+const patience = 10 * time.Second
+
+// Snapshot implements state.DB.
+func (d *DB) Snapshot() (state.Snapshot, error) { return d.snapshot(false) }
+
+// NestedSnapshot implements state.Nester.
+func (d *DB) NestedSnapshot() (state.Snapshot, error) { return d.snapshot(true) }
+
+func (d *DB) snapshot(nested bool) (state.Snapshot, error) {
+	s := &snapshot{db: d, nested: nested}
+	if err := d.views.enter(s); err != nil {
+		return nil, err
+	}
+	return s, nil
+}
+
+// Savepoint implements state.DB.
+func (d *DB) Savepoint() (*state.Version, error) {
+	ctx := context.Background()
+	db, err := d.metadata(ctx)
+	if err != nil {
+		return nil, err
+	}
+	v, _, err := db.readSavepoint(ctx)
+	return v, err
+}
+
+// CheckWrite implements state.DB.
+func (*DB) CheckWrite(key string, value []byte) error { return checkWrite(key, value) }
+
+// Get implements state.Reader.
+func (d *DB) Get(ns, key string) (*state.Value, error) {
+	ctx := context.Background()
+	db, err := d.space(ctx, ns)
+	if err != nil {
+		return nil, err
+	}
+	id := documentID(ns, key)
+	if foreign(ns, id) {
+		return nil, nil
+	}
+	doc, err := db.get(ctx, id)
+	if err != nil || doc == nil {
+		return nil, err
+	}
+	return &doc.value, nil
+}
+
+// GetMany implements state.Reader.
+func (d *DB) GetMany(ns string, keys []string) ([]*state.Value, error) {
+	out := make([]*state.Value, len(keys))
+	if len(keys) == 1 {
+		var err error
+		out[0], err = d.Get(ns, keys[0])
+		return out, err
+	}
+	ctx := context.Background()
+	db, err := d.space(ctx, ns)
+	if err != nil {
+		return nil, err
+	}
+	docs, err := d.documents(ctx, db, ns, keys)
+	if err != nil {
+		return nil, err
+	}
+	for i, doc := range docs {
+		if doc != nil {
+			out[i] = &doc.value
+		}
+	}
+	return out, nil
+}
+
+// documents reads documents by their keys, nil where they are absent.
+func (d *DB) documents(ctx context.Context, db *database, ns string, keys []string) ([]*document, error) {
+	out := make([]*document, len(keys))
+	var ids []string
+	var places []int
+	for i, key := range keys {
+		if id := documentID(ns, key); !foreign(ns, id) {
+			ids, places = append(ids, id), append(places, i)
+		}
+	}
+	work := d.p.parallel()
+	for from := 0; from < len(ids); from += d.p.cfg.MaxBatchUpdateSize {
+		to := min(from+d.p.cfg.MaxBatchUpdateSize, len(ids))
+		work.Go(func() error {
+			docs, err := db.readMany(ctx, ids[from:to])
+			for i, doc := range docs {
+				out[places[from+i]] = doc
+			}
+			return err
+		})
+	}
+	return out, work.Wait()
+}
+
+// Versions implements state.Reader: what is not cached is asked for in groups,
+// and kept for the batch that is likely to follow (LEDGER §5.6).
+func (d *DB) Versions(lookups []state.Lookup) error {
+	missing := map[string][]int{} // by namespace
+	for i := range lookups {
+		l := &lookups[i]
+		missing[l.Namespace] = append(missing[l.Namespace], i)
+	}
+	ctx := context.Background()
+	work := d.p.parallel()
+	for ns, places := range missing {
+		work.group.Go(func() error {
+			ids := make([]string, len(places))
+			for k, i := range places {
+				ids[k] = documentID(ns, lookups[i].Key)
+			}
+			revs, err := d.revisions(ctx, ns, ids)
+			if err != nil {
+				return err
+			}
+			for k, i := range places {
+				lookups[i].Version, lookups[i].Found = revs[k].version, revs[k].found
+			}
+			return nil
+		})
+	}
+	return work.Wait()
+}
+
+// revisions returns what is known of documents, asking the server for what is
+// not cached.
+func (d *DB) revisions(ctx context.Context, ns string, ids []string) ([]revision, error) {
+	db, err := d.space(ctx, ns)
+	if err != nil {
+		return nil, err
+	}
+	out := make([]revision, len(ids))
+	var missing []string
+	var places []int
+	for i, id := range ids {
+		if foreign(ns, id) {
+			continue
+		}
+		r, ok := d.revs.get(docKey{db, id})
+		if !ok {
+			missing, places = append(missing, id), append(places, i)
+			continue
+		}
+		out[i] = r
+	}
+	token := d.revs.reading()
+	work := d.p.parallel()
+	for from := 0; from < len(missing); from += d.p.cfg.MaxBatchUpdateSize {
+		to := min(from+d.p.cfg.MaxBatchUpdateSize, len(missing))
+		work.Go(func() error {
+			got, err := db.readVersions(ctx, missing[from:to])
+			for i, r := range got {
+				out[places[from+i]] = r
+				d.revs.learn(token, docKey{db, missing[from+i]}, r)
+			}
+			return err
+		})
+	}
+	return out, work.Wait()
+}

@@ -1,0 +1,188 @@
+package couchdb
+
+import (
+	"crypto/sha256"
+	"encoding/base64"
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+	"regexp"
+	"strings"
+	"unicode/utf8"
+
+	"github.com/heddle-ledger/heddle/ledger/state"
+)
+
+// Members of documents, and the one attachment, in which values are kept
+// (LEDGER §5.3).
+const (
+	memberID          = "_id"
+	memberRev         = "_rev"
+	memberDeleted     = "_deleted"
+	memberAttachments = "_attachments"
+	memberVersion     = "~version"
+
+	attachmentName = "valueBytes"
+	attachmentType = "application/octet-stream"
+)
+
+// savepointID is the document of the metadata database that holds the last
+// applied block, as {"BlockNum":n,"TxNum":n} (LEDGER §5.5).
+const savepointID = "statedb_savepoint"
+
+// Databases that CouchDB itself wants (LEDGER §5.1).
+const (
+	usersDB         = "_users"
+	replicatorDB    = "_replicator"
+	globalChangesDB = "_global_changes"
+)
+
+// Lengths of database names in bytes (LEDGER §5.2).
+const (
+	maxDatabaseName = 238
+	keptOfName      = 50
+)
+
+const databasePattern = `[a-z][a-z0-9.$_()+-]*`
+
+var databaseName = regexp.MustCompile(`^` + databasePattern + `$`)
+
+// metadataDB is the name of the database of a channel's empty namespace, which
+// holds the savepoint as well.
+func metadataDB(channel string) (string, error) {
+	name := channel + "_"
+	if len(channel) > maxDatabaseName {
+		name = channel[:keptOfName] + "(" + hexHash(channel) + ")_"
+	}
+	return checkedName(name)
+}
+
+// namespaceDB is the name of a namespace's database.
+func namespaceDB(channel, ns string) (string, error) {
+	if ns == "" {
+		return metadataDB(channel)
+	}
+	escaped := escapeUpper(ns)
+	name := channel + "_" + escaped
+	if len(name) > maxDatabaseName {
+		cc, coll, isColl := strings.Cut(escaped, "$$")
+		name = head(channel) + "_" + head(cc)
+		if isColl {
+			name += "$$" + head(coll)
+		}
+		name += "(" + hexHash(channel+"_"+ns) + ")"
+	}
+	return checkedName(name)
+}
+
+func head(s string) string { return s[:min(len(s), keptOfName)] }
+
+func hexHash(s string) string {
+	h := sha256.Sum256([]byte(s))
+	return hex.EncodeToString(h[:])
+}
+
+// checkedName is the name under which a database is known to the server.
+func checkedName(name string) (string, error) {
+	switch {
+	case len(name) > maxDatabaseName:
+		return "", fmt.Errorf("database name [%s] is longer than %d bytes", name, maxDatabaseName)
+	case !databaseName.MatchString(name):
+		return "", fmt.Errorf("database name [%s] does not match pattern [%s]", name, databasePattern)
+	}
+	return strings.ReplaceAll(name, ".", "$"), nil
+}
+
+// escapeUpper writes each upper-case letter as $ and its lower-case form.
+func escapeUpper(s string) string {
+	var b strings.Builder
+	for _, r := range s {
+		if r >= 'A' && r <= 'Z' {
+			b.WriteByte('$')
+			r += 'a' - 'A'
+		}
+		b.WriteRune(r)
+	}
+	return b.String()
+}
+
+// unescapeUpper undoes escapeUpper. It leaves the $$ before a collection's name
+// alone.
+func unescapeUpper(s string) string {
+	var b strings.Builder
+	for i := 0; i < len(s); i++ {
+		switch {
+		case strings.HasPrefix(s[i:], "$$"):
+			b.WriteString("$$")
+			i++
+		case s[i] == '$' && i+1 < len(s) && s[i+1] >= 'a' && s[i+1] <= 'z':
+			i++
+			b.WriteByte(s[i] - 'a' + 'A')
+		default:
+			b.WriteByte(s[i])
+		}
+	}
+	return b.String()
+}
+
+// hashed tells whether keys of a namespace are hashes, which are written in
+// base64 (LEDGER §4.3).
+func hashed(ns string) bool {
+	_, _, kind := state.SplitNamespace(ns)
+	return kind == 'h'
+}
+
+// documentID is the identifier of the document that holds a key. Bytes that are
+// no UTF-8 become U+FFFD, as in any JSON text; no transaction with such a key is
+// valid (LEDGER §5.4).
+func documentID(ns, key string) string {
+	if hashed(ns) {
+		return base64.StdEncoding.EncodeToString([]byte(key))
+	}
+	if utf8.ValidString(key) {
+		return key
+	}
+	return string([]rune(key))
+}
+
+// foreign tells whether a document's identifier is none of a key: those that
+// begin with an underscore are CouchDB's own, and the savepoint is ours.
+func foreign(ns, id string) bool {
+	return id == "" || id[0] == '_' || ns == "" && id == savepointID
+}
+
+// The identifiers that begin with an underscore lie before this one.
+const afterUnderscore = "`"
+
+// savepoint is the document savepointID.
+type savepoint struct {
+	BlockNum number
+	TxNum    number
+}
+
+// number is an unsigned number, which may come back as some server's JSON
+// library rounded it: a block without transactions has the greatest one, which
+// is more than a double can hold.
+type number uint64
+
+// UnmarshalJSON implements json.Unmarshaler.
+func (n *number) UnmarshalJSON(raw []byte) error {
+	var u uint64
+	if json.Unmarshal(raw, &u) == nil {
+		*n = number(u)
+		return nil
+	}
+	var f float64
+	if err := json.Unmarshal(raw, &f); err != nil {
+		return err
+	}
+	switch {
+	case f >= 1<<64:
+		*n = 1<<64 - 1
+	case f >= 0 && f == float64(uint64(f)):
+		*n = number(f)
+	default:
+		return fmt.Errorf("[%s] is no block or transaction number", raw)
+	}
+	return nil
+}
