@@ -28,14 +28,16 @@ type function struct {
 
 func functions() map[string]function {
 	return map[string]function{
-		"create":   {3, create},
-		"read":     {1, read},
-		"transfer": {2, transfer},
-		"delete":   {1, remove},
-		"byOwner":  {1, byOwner},
-		"history":  {1, history},
-		"page":     {2, page},
-		"ping":     {0, func(shim.ChaincodeStubInterface, []string) ([]byte, error) { return []byte("pong"), nil }},
+		"create":    {3, create},
+		"read":      {1, read},
+		"transfer":  {2, transfer},
+		"delete":    {1, remove},
+		"byOwner":   {1, byOwner},
+		"history":   {1, history},
+		"page":      {2, page},
+		"query":     {1, query},
+		"queryPage": {3, queryPage},
+		"ping":      {0, func(shim.ChaincodeStubInterface, []string) ([]byte, error) { return []byte("pong"), nil }},
 	}
 }
 
@@ -175,11 +177,38 @@ func page(stub shim.ChaincodeStubInterface, args []string) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
+	return pageOf(it, metadata)
+}
+
+func pageOf(it shim.StateQueryIteratorInterface, metadata *peer.QueryResponseMetadata) ([]byte, error) {
 	found, err := keys(it)
 	if err != nil {
 		return nil, err
 	}
-	return json.Marshal(map[string]any{"keys": json.RawMessage(found), "bookmark": metadata.GetBookmark()})
+	return json.Marshal(map[string]any{
+		"keys": json.RawMessage(found), "bookmark": metadata.GetBookmark(), "count": metadata.GetFetchedRecordsCount(),
+	})
+}
+
+// query runs a rich query, which needs peers with CouchDB.
+func query(stub shim.ChaincodeStubInterface, args []string) ([]byte, error) {
+	it, err := stub.GetQueryResult(args[0])
+	if err != nil {
+		return nil, err
+	}
+	return keys(it)
+}
+
+func queryPage(stub shim.ChaincodeStubInterface, args []string) ([]byte, error) {
+	size, err := strconv.ParseInt(args[1], 10, 32)
+	if err != nil {
+		return nil, fmt.Errorf("page size: %w", err)
+	}
+	it, metadata, err := stub.GetQueryResultWithPagination(args[0], int32(size), args[2])
+	if err != nil {
+		return nil, err
+	}
+	return pageOf(it, metadata)
 }
 
 func keys(it shim.StateQueryIteratorInterface) ([]byte, error) {
