@@ -36,6 +36,10 @@ type Config struct {
 	// none.
 	Artifacts Artifacts
 
+	// Progress shows long work on blocks: indexing, replay, reset and rollback;
+	// nil shows nothing.
+	Progress Progress
+
 	Log     *flog.Logger
 	Metrics metrics.Provider
 	Points  *failpoint.Points // crash points of tests

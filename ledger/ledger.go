@@ -30,6 +30,7 @@ type Ledger struct {
 
 	blocks  *blockfile.Store
 	state   state.DB
+	latest  state.Reader // the state, in a replay with what is on the way to it
 	books   *bookkeeper.Store
 	conf    *confhistory.Store
 	history *history.Store // nil if not enabled

@@ -94,11 +94,11 @@ func (l *Ledger) newlyEligible(c *lifecycleChange) ([]string, error) {
 // committedCollections returns the collection package of a deployed chaincode,
 // nil if it is not deployed or has none.
 func (l *Ledger) committedCollections(chaincode string) (*peer.CollectionConfigPackage, error) {
-	definition, err := l.state.Get(lifecycleNamespace, chaincode)
+	definition, err := l.latest.Get(lifecycleNamespace, chaincode)
 	if err != nil || definition == nil {
 		return nil, err
 	}
-	v, err := l.state.Get(lifecycleNamespace, collectionKey(chaincode))
+	v, err := l.latest.Get(lifecycleNamespace, collectionKey(chaincode))
 	if err != nil || v == nil {
 		return nil, err
 	}

@@ -28,6 +28,7 @@ func (p *Provider) newLedger(id string) (*Ledger, error) {
 	if l.books, err = bookkeeper.Open(p.sides.bookkeeper, id); err != nil {
 		return nil, err
 	}
+	l.latest = l.state
 	l.validator = mvcc.Validator{State: l.state, MetadataUsed: l.metadataUsed, CheckWrite: l.state.CheckWrite}
 	l.conf = confhistory.Open(p.sides.conf, id)
 	if p.cfg.History {
