@@ -22,6 +22,7 @@ import (
 // beside them.
 type Store struct {
 	schedule, hints *kv.Store
+	unsynced        bool // Add has added something; the writer's
 
 	// known are the hints; the map is replaced, never changed.
 	known atomic.Pointer[map[string]bool]
@@ -93,8 +94,28 @@ func decode(raw []byte) (*ledgerstore.PvtdataKeys, error) {
 
 // Write makes a block's additions durable, which they must be before its state
 // batch is written (LEDGER §15.3 c).
-func (s *Store) Write(c *Changes) error {
-	if err := s.writeSchedule(c); err != nil {
+func (s *Store) Write(c *Changes) error { return s.write(c, true) }
+
+// Add is Write without durability; Sync gives it to all that was added.
+func (s *Store) Add(c *Changes) error {
+	s.unsynced = s.unsynced || len(c.additions) > 0 || len(c.Hints) > 0
+	return s.write(c, false)
+}
+
+// Sync makes what was added durable.
+func (s *Store) Sync() error {
+	if !s.unsynced {
+		return nil
+	}
+	if err := s.schedule.Sync(); err != nil { // the hints are in the same journal
+		return fmt.Errorf("sync bookkeeper: %w", err)
+	}
+	s.unsynced = false
+	return nil
+}
+
+func (s *Store) write(c *Changes, sync bool) error {
+	if err := s.writeSchedule(c, sync); err != nil {
 		return err
 	}
 	if len(c.Hints) == 0 {
@@ -106,14 +127,14 @@ func (s *Store) Write(c *Changes) error {
 		batch.Put([]byte(ns), nil)
 		known[ns] = true
 	}
-	if err := s.hints.Write(batch, true); err != nil {
+	if err := s.hints.Write(batch, sync); err != nil {
 		return fmt.Errorf("write metadata hints: %w", err)
 	}
 	s.known.Store(&known)
 	return nil
 }
 
-func (s *Store) writeSchedule(c *Changes) error {
+func (s *Store) writeSchedule(c *Changes, sync bool) error {
 	if len(c.additions) == 0 {
 		return nil
 	}
@@ -129,7 +150,7 @@ func (s *Store) writeSchedule(c *Changes) error {
 		}
 		batch.Put(key, protoutil.Marshal(keys))
 	}
-	if err := s.schedule.Write(batch, true); err != nil {
+	if err := s.schedule.Write(batch, sync); err != nil {
 		return fmt.Errorf("write expiry schedule: %w", err)
 	}
 	s.mu.Lock()
@@ -156,11 +177,11 @@ func (s *Store) behind(key []byte, more *ledgerstore.PvtdataKeys) (*ledgerstore.
 	return keys, nil
 }
 
-// Finish drops the entries that a block processed; its state is durable. It may
+// Finish drops the entries that blocks processed whose state is durable. It may
 // be done late, so it is not synced.
-func (s *Store) Finish(c *Changes) error {
+func (s *Store) Finish(processed []Key) error {
 	batch := s.schedule.NewBatch()
-	for _, k := range c.Processed {
+	for _, k := range processed {
 		batch.Delete(k.append(nil))
 	}
 	return s.schedule.Write(batch, false)
