@@ -3,6 +3,7 @@ package mvcc
 import (
 	"crypto/sha256"
 	"encoding/binary"
+	"hash"
 	"iter"
 	"maps"
 	"slices"
@@ -163,12 +164,19 @@ func (u *Updates) PutPrivate(ns, coll string, w state.Write) {
 // the final codes, the updates before any purge and without plain private
 // values, and the previous hash.
 func (u *Updates) CommitHash(flags, previous []byte) []byte {
+	h := u.CommitDigest(flags)
+	h.Write(previous)
+	return h.Sum(nil)
+}
+
+// CommitDigest is the commit hash as far as it does not take the previous one,
+// which enters it last.
+func (u *Updates) CommitDigest(flags []byte) hash.Hash {
 	buf := binary.AppendUvarint(make([]byte, 0, 64*u.Len()+len(flags)+64), uint64(len(flags)))
 	buf = append(buf, flags...)
-	buf = u.AppendBytes(buf)
-	buf = append(buf, previous...)
-	h := sha256.Sum256(buf)
-	return h[:]
+	h := sha256.New()
+	h.Write(u.AppendBytes(buf))
+	return h
 }
 
 // AppendBytes appends the form of the updates that enters the commit hash: a
