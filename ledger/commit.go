@@ -26,16 +26,22 @@ const (
 	PointAfterHistory      = "ledger/after-history"
 )
 
-// FailedError is returned when stores were left behind the block file; they are
-// repaired when the ledger is opened again, so the process has to stop.
+// FailedError is returned when stores were left behind the block file, or when it
+// is not known whether the block is in it; they are repaired when the ledger is
+// opened again, so the process has to stop.
 type FailedError struct {
 	Channel string
 	Block   uint64
+	Unknown bool // the block may be stored or not
 	Err     error
 }
 
 func (e *FailedError) Error() string {
-	return fmt.Sprintf("channel [%s]: block [%d] is stored, but its changes are not: %v", e.Channel, e.Block, e.Err)
+	what := "is stored, but its changes are not"
+	if e.Unknown {
+		what = "may be stored or not"
+	}
+	return fmt.Sprintf("channel [%s]: block [%d] %s: %v", e.Channel, e.Block, what, e.Err)
 }
 
 func (e *FailedError) Unwrap() error { return e.Err }
@@ -67,7 +73,7 @@ func (l *Ledger) CommitWithPrivateData(b *protoutil.Block, private *PrivateData)
 		return err
 	}
 	if err := c.storeBlock(); err != nil {
-		if l.blocks.Height() > c.number {
+		if l.blocks.Height() > c.number || l.blocks.Failed() != nil {
 			return c.fail(err)
 		}
 		return err
@@ -101,7 +107,7 @@ type commit struct {
 }
 
 func (c *commit) fail(err error) error {
-	failed := &FailedError{Channel: c.l.id, Block: c.number, Err: err}
+	failed := &FailedError{Channel: c.l.id, Block: c.number, Unknown: c.l.blocks.Height() <= c.number, Err: err}
 	c.l.stop(failed)
 	return failed
 }

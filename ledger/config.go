@@ -46,6 +46,8 @@ type Config struct {
 
 	// manual leaves the private store's background work to the test.
 	manual bool
+	// maxFileSize lets tests begin block files often; 0: as the reference.
+	maxFileSize int64
 }
 
 // Membership tells whether this peer's organisation is a member of a collection

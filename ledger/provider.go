@@ -102,7 +102,7 @@ func (p *Provider) openStores() error {
 	}
 	p.blocks, err = blockfile.OpenProvider(blockfile.Config{
 		Dir: path.Join(p.cfg.Dir, dirChains), FS: p.cfg.FS, Index: blockfile.IndexAll,
-		Log: p.cfg.Log, Metrics: p.cfg.Metrics, Points: p.cfg.Points,
+		Log: p.cfg.Log, Metrics: p.cfg.Metrics, Points: p.cfg.Points, MaxFileSize: p.cfg.maxFileSize,
 	})
 	if err != nil {
 		return err

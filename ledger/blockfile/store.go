@@ -178,6 +178,14 @@ func (s *Store) Write(b *protoutil.Block) error {
 	return nil
 }
 
+// Failed tells why the store takes no more blocks until it is opened again, nil if
+// it does. The block that was to be written then may be in the file or not.
+func (s *Store) Failed() error {
+	s.appendMu.Lock()
+	defer s.appendMu.Unlock()
+	return s.failed
+}
+
 // checkNext makes the checks of LEDGER §3.4 with the reference's texts.
 func checkNext(t tip, h *common.BlockHeader) error {
 	if want := t.checkpoint.height(); h.GetNumber() != want {
