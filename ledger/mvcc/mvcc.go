@@ -122,7 +122,7 @@ func (v *Validator) prepare(tx *protoutil.Tx) (*protoutil.TxRWSet, byte, error) 
 	var set *protoutil.TxRWSet
 	switch common.HeaderType(ch.Type) {
 	case common.HeaderType_ENDORSER_TRANSACTION:
-		if _, err := tx.Action(); err != nil {
+		if !hasAction(tx) {
 			return nil, codeNilAction, nil
 		}
 		if set, err = tx.RWSet(); err != nil {
@@ -139,6 +139,16 @@ func (v *Validator) prepare(tx *protoutil.Tx) (*protoutil.TxRWSet, byte, error) 
 		return nil, codeBadWriteSet, nil
 	}
 	return set, codeValid, nil
+}
+
+// hasAction tells whether a transaction has a chaincode action that decodes. One
+// that is not there at all is another thing than an empty one.
+func hasAction(tx *protoutil.Tx) bool {
+	if _, err := tx.Action(); err != nil {
+		return false
+	}
+	r, err := tx.ResponsePayload()
+	return err == nil && r.Extension != nil
 }
 
 func (v *Validator) writesAllowed(set *protoutil.TxRWSet) bool {

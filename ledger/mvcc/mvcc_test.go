@@ -37,12 +37,15 @@ func openState(t testing.TB) state.DB {
 
 // endorserTx is an envelope with the given simulation results.
 func endorserTx(results []byte) []byte {
+	return responseTx(protoutil.Marshal(&peer.ProposalResponsePayload{
+		Extension: protoutil.Marshal(&peer.ChaincodeAction{Results: results, ChaincodeId: &peer.ChaincodeID{Name: "cc"}}),
+	}))
+}
+
+// responseTx is an envelope with the given proposal response payload.
+func responseTx(payload []byte) []byte {
 	return envelope(common.HeaderType_ENDORSER_TRANSACTION, protoutil.Marshal(&peer.Transaction{Actions: []*peer.TransactionAction{{
-		Payload: protoutil.Marshal(&peer.ChaincodeActionPayload{Action: &peer.ChaincodeEndorsedAction{
-			ProposalResponsePayload: protoutil.Marshal(&peer.ProposalResponsePayload{
-				Extension: protoutil.Marshal(&peer.ChaincodeAction{Results: results}),
-			}),
-		}}),
+		Payload: protoutil.Marshal(&peer.ChaincodeActionPayload{Action: &peer.ChaincodeEndorsedAction{ProposalResponsePayload: payload}}),
 	}}}))
 }
 
@@ -287,6 +290,51 @@ func TestConfigTransaction(t *testing.T) {
 	}
 	if len(r.Updates.AppendBytes(nil)) != 0 {
 		t.Fatal("the empty namespace must not enter the commit hash")
+	}
+}
+
+// TestUndecodableTransactions get the codes of LEDGER §12.1; types without
+// writes stay valid.
+func TestUndecodableTransactions(t *testing.T) {
+	actionPayload := func(raw []byte) []byte {
+		return envelope(common.HeaderType_ENDORSER_TRANSACTION, protoutil.Marshal(&peer.Transaction{Actions: []*peer.TransactionAction{{Payload: raw}}}))
+	}
+	nilAction, other := peer.TxValidationCode_NIL_TXACTION, peer.TxValidationCode_INVALID_OTHER_REASON
+	for name, tc := range map[string]struct {
+		tx   []byte
+		want peer.TxValidationCode
+	}{
+		"no transaction":        {envelope(common.HeaderType_ENDORSER_TRANSACTION, []byte{0xff}), nilAction},
+		"no actions":            {envelope(common.HeaderType_ENDORSER_TRANSACTION, nil), nilAction},
+		"no action payload":     {actionPayload([]byte{0xff}), nilAction},
+		"no endorsed action":    {actionPayload(nil), nilAction},
+		"no response":           {responseTx([]byte{0xff}), nilAction},
+		"no extension":          {responseTx(nil), nilAction},
+		"extension not decoded": {responseTx([]byte{0x12, 1, 0xff}), nilAction},
+		"empty extension":       {responseTx([]byte{0x12, 0}), 0},
+		"results":               {endorserTx([]byte{0xff}), other},
+		"public part":           {endorserTx(unhex(t, "12090a0263631203ffffff")), other},
+		"hashed part":           {endorserTx(unhex(t, "120d0a0263631a070a0263311201ff")), other},
+		"no results":            {endorserTx(nil), 0},
+		"message":               {envelope(common.HeaderType_MESSAGE, []byte{0xff}), 0},
+		"orderer transaction":   {envelope(common.HeaderType_ORDERER_TRANSACTION, []byte{0xff}), 0},
+		"token transaction":     {envelope(9, []byte{0xff}), 0},
+	} {
+		v := &Validator{State: openState(t)}
+		r, err := v.Validate(block(3, tc.tx), []byte{0})
+		if err != nil || r.Flags[0] != byte(tc.want) || r.Updates.Len() != 0 {
+			t.Errorf("%s: %v, %v", name, r, err)
+		}
+	}
+	for name, tx := range map[string][]byte{
+		"config without envelope": envelope(common.HeaderType_CONFIG, []byte{0xff}),
+		"config without config":   envelope(common.HeaderType_CONFIG, nil),
+		"no header":               protoutil.Marshal(&common.Envelope{}),
+	} {
+		v := &Validator{State: openState(t)}
+		if _, err := v.Validate(block(3, tx), []byte{0}); err == nil {
+			t.Errorf("%s: the commit did not fail", name)
+		}
 	}
 }
 

@@ -56,7 +56,8 @@ func (j *blockJudge) extract(tx *protoutil.Tx) (invocation, peer.TxValidationCod
 	if err != nil {
 		return none, peer.TxValidationCode_BAD_RESPONSE_PAYLOAD, err
 	}
-	if r, err := tx.ResponsePayload(); err != nil || len(r.Extension) == 0 {
+	// An empty action decodes; it fails below.
+	if r, err := tx.ResponsePayload(); err != nil || r.Extension == nil {
 		return none, peer.TxValidationCode_BAD_RESPONSE_PAYLOAD, errors.New("response payload has no chaincode action")
 	}
 	set, err := tx.RWSet()

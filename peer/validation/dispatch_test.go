@@ -1,6 +1,13 @@
 package validation
 
-import "testing"
+import (
+	"testing"
+
+	"github.com/hyperledger/fabric-protos-go-apiv2/common"
+	"github.com/hyperledger/fabric-protos-go-apiv2/peer"
+
+	"github.com/heddle-ledger/heddle/internal/protoutil"
+)
 
 func TestSystemNames(t *testing.T) {
 	t.Parallel()
@@ -36,5 +43,29 @@ func TestGarbageDefinesNoCollections(t *testing.T) {
 	c.state = lsccState{}
 	if defined, err := c.Defines("cc", "coll"); defined || err != nil {
 		t.Errorf("got %v, %v", defined, err)
+	}
+}
+
+// TestEmptyAction: an action that is there but empty decodes, so what is wrong
+// is that it names no chaincode (ENDORSE-VALIDATE §6.1).
+func TestEmptyAction(t *testing.T) {
+	for _, tc := range []struct {
+		response []byte
+		want     peer.TxValidationCode
+	}{
+		{nil, peer.TxValidationCode_BAD_RESPONSE_PAYLOAD},
+		{[]byte{0x12, 0}, peer.TxValidationCode_INVALID_OTHER_REASON},
+	} {
+		tx := protoutil.ParseTx(protoutil.Marshal(&common.Envelope{Payload: protoutil.Marshal(&common.Payload{
+			Header: &common.Header{ChannelHeader: protoutil.Marshal(&common.ChannelHeader{
+				Extension: protoutil.Marshal(&peer.ChaincodeHeaderExtension{ChaincodeId: &peer.ChaincodeID{Name: "cc"}}),
+			})},
+			Data: protoutil.Marshal(&peer.Transaction{Actions: []*peer.TransactionAction{{
+				Payload: protoutil.Marshal(&peer.ChaincodeActionPayload{Action: &peer.ChaincodeEndorsedAction{ProposalResponsePayload: tc.response}}),
+			}}}),
+		})}))
+		if _, code, err := (&blockJudge{}).extract(tx); code != tc.want {
+			t.Errorf("response %x: %s, %v", tc.response, code, err)
+		}
 	}
 }
