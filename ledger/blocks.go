@@ -128,6 +128,10 @@ func (l *Ledger) Iterator(from uint64) *BlockIterator { return l.blocks.Iterator
 // IsFatal tells an error for which the whole process has to stop from one that
 // concerns a single channel (LEDGER §2.3).
 func IsFatal(err error) bool {
+	var replay *ReplayError
+	if errors.As(err, &replay) {
+		return false
+	}
 	var damage *blockfile.DamageError
 	var blocks *BlockStoreError
 	var construction *ConstructionError

@@ -27,6 +27,8 @@ type Ledger struct {
 	points     *failpoint.Points
 	metrics    *ledgerMetrics
 	membership Membership
+	progress   Progress
+	differs    *CommitHashError // set while the ledger is opened
 
 	blocks  *blockfile.Store
 	state   state.DB

@@ -11,6 +11,7 @@
 package ledger
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"path"
@@ -103,6 +104,7 @@ func (p *Provider) openStores() error {
 	p.blocks, err = blockfile.OpenProvider(blockfile.Config{
 		Dir: path.Join(p.cfg.Dir, dirChains), FS: p.cfg.FS, Index: blockfile.IndexAll,
 		Log: p.cfg.Log, Metrics: p.cfg.Metrics, Points: p.cfg.Points, MaxFileSize: p.cfg.maxFileSize,
+		Progress: p.cfg.Progress,
 	})
 	if err != nil {
 		return err
@@ -196,6 +198,12 @@ func (p *Provider) Genesis(id string) (*common.Block, error) {
 // Open opens a channel's ledger and brings its stores level. A ledger that is
 // open already is returned as it is. See IsFatal about errors.
 func (p *Provider) Open(id string) (*Ledger, error) {
+	return p.OpenContext(context.Background(), id)
+}
+
+// OpenContext is Open, whose work on many blocks ends with its cause when ctx
+// does; the next call goes on where it ended.
+func (p *Provider) OpenContext(ctx context.Context, id string) (*Ledger, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.closed {
@@ -208,15 +216,15 @@ func (p *Provider) Open(id string) (*Ledger, error) {
 	if !exists {
 		return nil, ErrLedgerUnknown
 	}
-	return p.openLedger(id)
+	return p.openLedger(ctx, id)
 }
 
 // openLedger needs p.mu.
-func (p *Provider) openLedger(id string) (*Ledger, error) {
+func (p *Provider) openLedger(ctx context.Context, id string) (*Ledger, error) {
 	if l := p.open[id]; l != nil {
 		return l, nil
 	}
-	l, err := p.newLedger(id)
+	l, err := p.newLedger(ctx, id)
 	if err != nil {
 		p.indexes.forget(id)
 		return nil, err
@@ -251,7 +259,7 @@ func (p *Provider) Create(genesis *common.Block) (*Ledger, error) {
 	if err := p.cfg.Points.Hit(PointAfterConstructionFlag); err != nil {
 		return nil, err
 	}
-	l, err := p.openLedger(id)
+	l, err := p.openLedger(context.Background(), id)
 	if err != nil {
 		return nil, errors.Join(err, p.list.Delete([]byte(keyUnderConstruction), true))
 	}
@@ -297,7 +305,7 @@ func (p *Provider) finishConstruction() error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	id := string(raw)
-	l, err := p.openLedger(id)
+	l, err := p.openLedger(context.Background(), id)
 	if err != nil {
 		return fmt.Errorf("open ledger [%s] under construction: %w", id, err)
 	}

@@ -1,9 +1,9 @@
 package ledger
 
 import (
+	"context"
 	"fmt"
 
-	"github.com/heddle-ledger/heddle/internal/protoutil"
 	"github.com/heddle-ledger/heddle/ledger/bookkeeper"
 	"github.com/heddle-ledger/heddle/ledger/confhistory"
 	"github.com/heddle-ledger/heddle/ledger/history"
@@ -11,8 +11,11 @@ import (
 )
 
 // newLedger opens a channel's stores and brings them level (LEDGER §17).
-func (p *Provider) newLedger(id string) (*Ledger, error) {
-	blocks, err := p.blocks.Open(id)
+func (p *Provider) newLedger(ctx context.Context, id string) (*Ledger, error) {
+	blocks, err := p.blocks.OpenContext(ctx, id)
+	if ctx.Err() != nil {
+		return nil, fmt.Errorf("opening of channel [%s] interrupted: %w", id, context.Cause(ctx))
+	}
 	if err != nil {
 		return nil, &BlockStoreError{err}
 	}
@@ -20,6 +23,7 @@ func (p *Provider) newLedger(id string) (*Ledger, error) {
 		id: id, log: p.cfg.Log.Named("kvledger"), points: p.cfg.Points,
 		metrics: p.metrics.forChannel(id), membership: p.cfg.Membership,
 		blocks: blocks, btl: map[mvcc.Collection]uint64{}, wake: make(chan struct{}), indexes: p.indexes,
+		progress: p.cfg.Progress,
 	}
 	if l.state, err = p.state.Open(id); err != nil {
 		return nil, err
@@ -50,7 +54,7 @@ func (p *Provider) newLedger(id string) (*Ledger, error) {
 		return nil, err
 	}
 	l.herald = newHerald(l.private)
-	if err := l.recover(); err != nil {
+	if err := l.recover(ctx); err != nil {
 		return nil, err
 	}
 	l.height = blocks.Height()
@@ -60,36 +64,31 @@ func (p *Provider) newLedger(id string) (*Ledger, error) {
 
 // recover replays into state and history the blocks that they do not have. The
 // codes in the blocks are final; nothing is judged again.
-func (l *Ledger) recover() error {
-	height := l.blocks.Height()
-	stateNext, err := l.stateNext()
-	if err != nil {
+func (l *Ledger) recover(ctx context.Context) error {
+	r := &replay{l: l, height: l.blocks.Height()}
+	var err error
+	if r.state, err = l.stateNext(); err != nil {
 		return err
 	}
-	historyNext := height
+	r.history = r.height
 	if l.history != nil {
-		if historyNext, err = l.history.Next(); err != nil {
+		if r.history, err = l.history.Next(); err != nil {
 			return err
 		}
 	}
-	if stateNext > height {
-		return aheadError("state", stateNext, height)
+	if r.state > r.height {
+		return aheadError("state", r.state, r.height)
 	}
-	if historyNext > height {
-		return aheadError("history", historyNext, height)
+	if r.history > r.height {
+		return aheadError("history", r.history, r.height)
 	}
-	if stateNext < height || historyNext < height {
-		l.log.Infof("[%s] Replaying blocks up to [%d] into state (from [%d]) and history (from [%d])", l.id, height-1, stateNext, historyNext)
+	if err := r.run(ctx); err != nil {
+		return err
 	}
-	for n := min(stateNext, historyNext); n < height; n++ {
-		if err := l.replay(n, n >= stateNext, n >= historyNext); err != nil {
-			return fmt.Errorf("replay block [%d]: %w", n, err)
-		}
-	}
-	if height == 0 {
+	if r.height == 0 {
 		return nil
 	}
-	if err := l.books.DropUpTo(height - 1); err != nil {
+	if err := l.books.DropUpTo(r.height - 1); err != nil {
 		return err
 	}
 	return l.finishOld()
@@ -102,30 +101,6 @@ func (l *Ledger) stateNext() (uint64, error) {
 		return 0, err
 	}
 	return sp.Block + 1, nil
-}
-
-func (l *Ledger) replay(n uint64, intoState, intoHistory bool) error {
-	b, err := l.blocks.BlockByNumber(n)
-	if err != nil {
-		return err
-	}
-	c := &commit{l: l, block: protoutil.ParseBlock(b), number: n, replay: true}
-	defer c.deployed()
-	if intoState {
-		if err := c.beginPrivate(); err != nil {
-			return err
-		}
-		if err := c.judge(); err != nil {
-			return err
-		}
-		if err := c.writeState(); err != nil {
-			return err
-		}
-	}
-	if intoHistory {
-		return c.writeHistory()
-	}
-	return nil
 }
 
 // aheadError is the reference's text for a database that knows blocks which the
