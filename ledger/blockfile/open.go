@@ -100,7 +100,7 @@ func (s *Store) indexedHeight() (uint64, error) {
 	}
 	last, n := binary.Uvarint(v)
 	if n <= 0 || n != len(v) {
-		return 0, fmt.Errorf("last indexed block: %w", errMalformed)
+		return 0, s.entryError([]byte(keyIndexed), errMalformed)
 	}
 	return last + 1, nil
 }
@@ -126,7 +126,7 @@ func (s *Store) knownTip(stored []byte, nums []int) (tip, error) {
 	if stored != nil {
 		c, err := parseCheckpoint(stored)
 		if err != nil {
-			return tip{}, fmt.Errorf("checkpoint: %w", err)
+			return tip{}, s.entryError([]byte(keyCheckpoint), err)
 		}
 		t, ok, err := s.verify(c, nums)
 		if err != nil || ok {

@@ -1,6 +1,7 @@
 package blockfile
 
 import (
+	"bytes"
 	"fmt"
 	"math"
 	"sync"
@@ -8,13 +9,15 @@ import (
 	"github.com/hyperledger/fabric-protos-go-apiv2/common"
 	"github.com/hyperledger/fabric-protos-go-apiv2/peer"
 	"google.golang.org/protobuf/proto"
+
+	"github.com/heddle-ledger/heddle/internal/protoutil"
 )
 
 // lookup returns the value of an index key, or ErrNotFound.
 func (s *Store) lookup(key []byte) ([]byte, error) {
 	v, err := s.index.Get(key)
 	if err != nil {
-		return nil, fmt.Errorf("read block index: %w", err)
+		return nil, fmt.Errorf("read block index of channel [%s]: %w", s.id, err)
 	}
 	if v == nil {
 		return nil, ErrNotFound
@@ -29,9 +32,14 @@ func (s *Store) locate(key []byte) (location, error) {
 	}
 	loc, err := parseLocation(v)
 	if err != nil {
-		return location{}, fmt.Errorf("index entry %q: %w", key, err)
+		return location{}, s.entryError(key, err)
 	}
 	return loc, nil
+}
+
+// entryError names an index entry that cannot be used.
+func (s *Store) entryError(key []byte, err error) error {
+	return fmt.Errorf("block index of channel [%s], entry %q: %w", s.id, key, err)
 }
 
 // limit is where the complete records of a file end.
@@ -66,6 +74,15 @@ func (s *Store) recordAt(loc location) (*record, error) {
 	return rec, nil
 }
 
+// numbered is recordAt for a block whose number is known.
+func (s *Store) numbered(n uint64, loc location) (*record, error) {
+	rec, err := s.recordAt(loc)
+	if err == nil && rec.number != n {
+		return nil, s.damage(loc.file, loc.offset, "block [%d] is here, the index says block [%d]", rec.number, n)
+	}
+	return rec, err
+}
+
 func (s *Store) blockOfKey(key []byte) (*common.Block, error) {
 	loc, err := s.locate(key)
 	if err != nil {
@@ -95,11 +112,11 @@ func (s *Store) locateNumber(n uint64) (uint64, location, error) {
 // BlockByNumber returns a block; the number 2^64-1 means the last one (LEDGER
 // §3.10). Parts of the block share memory; they must not be changed.
 func (s *Store) BlockByNumber(n uint64) (*common.Block, error) {
-	_, loc, err := s.locateNumber(n)
+	n, loc, err := s.locateNumber(n)
 	if err != nil {
 		return nil, err
 	}
-	rec, err := s.recordAt(loc)
+	rec, err := s.numbered(n, loc)
 	if err != nil {
 		return nil, err
 	}
@@ -117,7 +134,7 @@ func (s *Store) RawBlock(n uint64) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	rec, err := s.recordAt(loc)
+	rec, err := s.numbered(n, loc)
 	if err != nil {
 		return nil, err
 	}
@@ -144,7 +161,11 @@ func (s *Store) BlockByHash(hash []byte) (*common.Block, error) {
 	if err := s.needFullIndex(); err != nil {
 		return nil, err
 	}
-	return s.blockOfKey(hashKey(nil, hash))
+	b, err := s.blockOfKey(hashKey(nil, hash))
+	if err == nil && !bytes.Equal(protoutil.BlockHash(b.Header), hash) {
+		return nil, s.entryError(hashKey(nil, hash), fmt.Errorf("it names block [%d], which has another hash", b.Header.Number))
+	}
+	return b, err
 }
 
 // BlockByTxID returns the block that holds the first transaction of that id.
@@ -189,7 +210,11 @@ func (s *Store) txBytes(key []byte) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	return txOfField(field)
+	tx, err := txOfField(field)
+	if err != nil {
+		return nil, s.damage(loc.file, loc.offset, "no transaction of %d bytes is here, as the index says", loc.length)
+	}
+	return tx, nil
 }
 
 func (s *Store) envelope(key []byte) (*common.Envelope, error) {
@@ -214,7 +239,7 @@ func (s *Store) ValidationCode(txid string) (peer.TxValidationCode, error) {
 		return 0, err
 	}
 	if len(v) != 1 {
-		return 0, fmt.Errorf("validation code of [%s]: %w", txid, errMalformed)
+		return 0, s.entryError(txKey(nil, prefixCode, txid), errMalformed)
 	}
 	return peer.TxValidationCode(v[0]), nil
 }
@@ -232,7 +257,7 @@ func (s *Store) HasTx(txid string) (bool, error) {
 	var buf [128]byte
 	has, err := s.index.Has(txKey(buf[:], prefixTx, txid))
 	if err != nil {
-		return false, fmt.Errorf("read block index: %w", err)
+		return false, fmt.Errorf("read block index of channel [%s]: %w", s.id, err)
 	}
 	if !has {
 		s.absent.note(txid, epoch)
