@@ -18,7 +18,7 @@ type DB struct {
 	gate    state.Gate // between batches and the snapshots that query
 
 	mu        sync.Mutex           // guards databases
-	databases map[string]*database // by namespace
+	databases map[string]*database // by name
 }
 
 func newDB(p *Provider, channel string) *DB {
@@ -31,23 +31,32 @@ func newDB(p *Provider, channel string) *DB {
 // space is the database of a namespace, which is created if need be (LEDGER
 // §5.2).
 func (d *DB) space(ctx context.Context, ns string) (*database, error) {
+	name, err := namespaceDB(d.channel, ns)
+	if err != nil {
+		return nil, err
+	}
+	return d.ensured(ctx, name)
+}
+
+// metadata is the database that holds the savepoint.
+func (d *DB) metadata(ctx context.Context) (*database, error) {
+	name, err := metadataDB(d.channel)
+	if err != nil {
+		return nil, err
+	}
+	return d.ensured(ctx, name)
+}
+
+func (d *DB) ensured(ctx context.Context, name string) (*database, error) {
 	d.mu.Lock()
-	db := d.databases[ns]
+	db := d.databases[name]
 	if db == nil {
-		name, err := namespaceDB(d.channel, ns)
-		if err != nil {
-			d.mu.Unlock()
-			return nil, err
-		}
 		db = d.p.database(name)
-		d.databases[ns] = db
+		d.databases[name] = db
 	}
 	d.mu.Unlock()
 	return db, db.ensure(ctx, d.p.cfg.MaxRetries)
 }
-
-// metadata is the database that holds the savepoint.
-func (d *DB) metadata(ctx context.Context) (*database, error) { return d.space(ctx, "") }
 
 // patience is how long a snapshot that begins to query waits for a batch that
 // waits for other snapshots. It is needed only if somebody holds two of them.

@@ -47,8 +47,8 @@ const databasePattern = `[a-z][a-z0-9.$_()+-]*`
 
 var databaseName = regexp.MustCompile(`^` + databasePattern + `$`)
 
-// metadataDB is the name of the database of a channel's empty namespace, which
-// holds the savepoint as well.
+// metadataDB is the name of the database that holds a channel's savepoint. Unless
+// the channel's name is very long, it is that of the empty namespace as well.
 func metadataDB(channel string) (string, error) {
 	name := channel + "_"
 	if len(channel) > maxDatabaseName {
@@ -59,20 +59,22 @@ func metadataDB(channel string) (string, error) {
 
 // namespaceDB is the name of a namespace's database.
 func namespaceDB(channel, ns string) (string, error) {
-	if ns == "" {
-		return metadataDB(channel)
-	}
-	escaped := escapeUpper(ns)
-	name := channel + "_" + escaped
+	name := channel + "_" + escapeUpper(ns)
 	if len(name) > maxDatabaseName {
-		cc, coll, isColl := strings.Cut(escaped, "$$")
-		name = head(channel) + "_" + head(cc)
-		if isColl {
-			name += "$$" + head(coll)
-		}
-		name += "(" + hexHash(channel+"_"+ns) + ")"
+		return shortName(channel, ns)
 	}
 	return checkedName(name)
+}
+
+// shortName is the name of a namespace's database where the full one would be
+// too long.
+func shortName(channel, ns string) (string, error) {
+	cc, coll, isColl := strings.Cut(escapeUpper(ns), "$$")
+	name := head(channel) + "_" + head(cc)
+	if isColl {
+		name += "$$" + head(coll)
+	}
+	return checkedName(name + "(" + hexHash(channel+"_"+ns) + ")")
 }
 
 func head(s string) string { return s[:min(len(s), keptOfName)] }
