@@ -105,12 +105,35 @@ func unhex(t testing.TB, s string) []byte {
 	return b
 }
 
-func commit(t *testing.T, db state.DB, b *protoutil.Block, flags []byte) *Result {
+// hints remember the namespaces with metadata (LEDGER §9.2).
+type hints map[string]bool
+
+func (h hints) used(ns string) bool { return h[ns] }
+
+func (h hints) add(u *Updates) {
+	for _, space := range u.Batch().Spaces() {
+		for _, w := range space.Sorted() {
+			if len(w.Metadata) > 0 {
+				ns, _, _ := state.SplitNamespace(space.Namespace)
+				h[ns] = true
+			}
+		}
+	}
+}
+
+// commit commits a block; nil hints are not asked.
+func commit(t *testing.T, db state.DB, h hints, b *protoutil.Block, flags []byte) *Result {
 	t.Helper()
 	v := &Validator{State: db, CheckWrite: db.CheckWrite}
+	if h != nil {
+		v.MetadataUsed = h.used
+	}
 	r, err := v.Validate(b, flags)
 	if err != nil {
 		t.Fatal(err)
+	}
+	if h != nil {
+		h.add(r.Updates)
 	}
 	if err := db.Apply(r.Updates.Batch(), &state.Version{Block: b.Number()}, false); err != nil {
 		t.Fatal(err)
@@ -127,43 +150,50 @@ func codesOf(flags []byte) []int {
 }
 
 // TestVectors runs the cases recorded from the reference: codes, commit hash
-// and the state afterwards.
+// and the state afterwards, with and without hints where metadata are.
 func TestVectors(t *testing.T) {
-	for _, c := range readCases(t) {
-		t.Run(c.Name, func(t *testing.T) {
-			db := openState(t)
-			var setup [][]byte
-			for _, s := range c.Setup {
-				setup = append(setup, endorserTx(unhex(t, s)))
-			}
-			r := commit(t, db, block(2, setup...), make([]byte, len(setup)))
-			if diff := cmp.Diff(c.SetupCodes, codesOf(r.Flags)); diff != "" {
-				t.Fatal("setup codes", diff)
-			}
-			var txs [][]byte
-			for i, s := range c.Block3 {
-				tx := endorserTx(unhex(t, s))
-				if c.Name == "no-actions" && i == 0 {
-					tx = envelope(common.HeaderType_ENDORSER_TRANSACTION, nil)
-				}
-				txs = append(txs, tx)
-			}
-			flags := make([]byte, len(txs))
-			for i, name := range strings.Fields(strings.Trim(c.PresetFlags, "[]")) {
-				flags[i] = byte(peer.TxValidationCode_value[name])
-			}
-			r = commit(t, db, block(3, txs...), flags)
-			if diff := cmp.Diff(c.Codes, codesOf(r.Flags)); diff != "" {
-				t.Error("codes", diff)
-			}
-			if c.Hash3 != "" {
-				if got := hex.EncodeToString(r.Updates.CommitHash(r.Flags, unhex(t, c.Hash2))); got != c.Hash3 {
-					t.Errorf("commit hash %s, want %s", got, c.Hash3)
-				}
-			}
-			compareState(t, db, c)
-		})
+	cases := readCases(t)
+	if len(cases) != 61 {
+		t.Fatalf("%d cases", len(cases))
 	}
+	for _, c := range cases {
+		t.Run(c.Name, func(t *testing.T) { runVector(t, c, nil) })
+		t.Run(c.Name+"/hints", func(t *testing.T) { runVector(t, c, hints{}) })
+	}
+}
+
+func runVector(t *testing.T, c mvccCase, h hints) {
+	db := openState(t)
+	var setup [][]byte
+	for _, s := range c.Setup {
+		setup = append(setup, endorserTx(unhex(t, s)))
+	}
+	r := commit(t, db, h, block(2, setup...), make([]byte, len(setup)))
+	if diff := cmp.Diff(c.SetupCodes, codesOf(r.Flags)); diff != "" {
+		t.Fatal("setup codes", diff)
+	}
+	var txs [][]byte
+	for i, s := range c.Block3 {
+		tx := endorserTx(unhex(t, s))
+		if c.Name == "no-actions" && i == 0 {
+			tx = envelope(common.HeaderType_ENDORSER_TRANSACTION, nil)
+		}
+		txs = append(txs, tx)
+	}
+	flags := make([]byte, len(txs))
+	for i, name := range strings.Fields(strings.Trim(c.PresetFlags, "[]")) {
+		flags[i] = byte(peer.TxValidationCode_value[name])
+	}
+	r = commit(t, db, h, block(3, txs...), flags)
+	if diff := cmp.Diff(c.Codes, codesOf(r.Flags)); diff != "" {
+		t.Error("codes", diff)
+	}
+	if c.Hash3 != "" {
+		if got := hex.EncodeToString(r.Updates.CommitHash(r.Flags, unhex(t, c.Hash2))); got != c.Hash3 {
+			t.Errorf("commit hash %s, want %s", got, c.Hash3)
+		}
+	}
+	compareState(t, db, c)
 }
 
 // printable shows bytes as the vectors do.
