@@ -3,6 +3,7 @@ package mvcc
 import (
 	"crypto/sha256"
 	"errors"
+	"fmt"
 	"strings"
 	"testing"
 
@@ -104,6 +105,89 @@ func TestMetadataBump(t *testing.T) {
 	}
 	if w := r.Updates.Private("cc", "c1").Get("k"); w == nil || string(w.Value) != "v" || w.Version != (state.Version{Block: 6}) {
 		t.Errorf("got %+v", w)
+	}
+}
+
+// TestMetadataBumpIsForTheRightValue: the plain value follows its hashed key only
+// if it is the value that the hash belongs to, and only if that key is still
+// there after the block (LEDGER §12.7).
+func TestMetadataBumpIsForTheRightValue(t *testing.T) {
+	meta := map[string][]byte{"a": []byte("1")}
+	write := func(v string) func(*builder.Builder) {
+		return func(b *builder.Builder) { b.WritePrivate("cc", "c1", "k", []byte(v)) }
+	}
+	bump := func(b *builder.Builder) { b.WritePrivateMetadata("cc", "c1", "k", meta) }
+	both := func(b *builder.Builder) {
+		b.WritePrivate("cc", "c1", "k", []byte("new"))
+		bump(b)
+	}
+	remove := func(b *builder.Builder) { b.WritePrivate("cc", "c1", "k", nil) }
+	for name, tc := range map[string]struct {
+		plain string // committed beside the hash of "v"; empty: missing
+		txs   []func(*builder.Builder)
+		want  string
+	}{
+		"missing":                   {"", []func(*builder.Builder){bump}, "nothing"},
+		"stale":                     {"old", []func(*builder.Builder){bump}, "nothing"},
+		"committed":                 {"v", []func(*builder.Builder){bump}, "v@6:0"},
+		"twice":                     {"v", []func(*builder.Builder){bump, bump}, "v@6:1"},
+		"written before":            {"v", []func(*builder.Builder){write("w"), bump}, "w@6:1"},
+		"written after":             {"v", []func(*builder.Builder){bump, write("w")}, "w@6:1"},
+		"value and metadata":        {"v", []func(*builder.Builder){both}, "new@6:0"},
+		"deleted before":            {"v", []func(*builder.Builder){remove, bump}, "deleted"},
+		"deleted after":             {"v", []func(*builder.Builder){bump, remove}, "deleted"},
+		"written, of an older hash": {"old", []func(*builder.Builder){write("w"), bump}, "w@6:1"},
+	} {
+		db := openState(t)
+		at := state.Version{Block: 5}
+		seed := state.NewBatch()
+		keyHash, valueHash := sha256.Sum256([]byte("k")), sha256.Sum256([]byte("v"))
+		seed.Put(state.HashedNamespace("cc", "c1"), state.Write{Key: string(keyHash[:]), Value: valueHash[:], Version: at})
+		if tc.plain != "" {
+			seed.Put(state.PrivateNamespace("cc", "c1"), state.Write{Key: "k", Value: []byte(tc.plain), Version: at})
+		}
+		if err := db.Apply(seed, nil, false); err != nil {
+			t.Fatal(err)
+		}
+		var txs [][]byte
+		sets := PrivateSets{}
+		for i, record := range tc.txs {
+			tx, set := privateTx(t, record)
+			txs, sets[uint64(i)] = append(txs, tx), set
+		}
+		r, err := applyPrivate(t, db, 6, txs, sets)
+		if err != nil {
+			t.Fatal(err)
+		}
+		got := "nothing"
+		if w := r.Updates.Private("cc", "c1").Get("k"); w != nil && w.Delete {
+			got = "deleted"
+		} else if w != nil {
+			got = fmt.Sprintf("%s@%d:%d", w.Value, w.Version.Block, w.Version.Tx)
+		}
+		if got != tc.want {
+			t.Errorf("%s: %s, want %s", name, got, tc.want)
+		}
+	}
+}
+
+// TestPrivateDataOfNoHash: of a transaction that names no private data at all
+// nothing is looked at; where it names some, everything supplied must be named
+// (LEDGER §12.7). What is missing is no error.
+func TestPrivateDataOfNoHash(t *testing.T) {
+	_, set := privateTx(t, func(b *builder.Builder) { b.WritePrivate("cc", "c1", "k", []byte("v")) })
+	reader, _ := privateTx(t, func(b *builder.Builder) { b.ReadPrivate("cc", "c1", "k", nil) })
+	r, err := applyPrivate(t, openState(t), 5, [][]byte{reader}, PrivateSets{0: set})
+	if err != nil || r.Updates.Len() != 0 {
+		t.Errorf("%d updates, %v", r.Updates.Len(), err)
+	}
+	other, _ := privateTx(t, func(b *builder.Builder) { b.WritePrivate("cc", "c2", "k", []byte("v")) })
+	var mismatch *HashMismatchError
+	if _, err := applyPrivate(t, openState(t), 5, [][]byte{other}, PrivateSets{0: set}); !errors.As(err, &mismatch) || mismatch.Collection != "c1" {
+		t.Errorf("got %v", err)
+	}
+	if r, err := applyPrivate(t, openState(t), 5, [][]byte{other}, PrivateSets{}); err != nil || r.Updates.Len() != 1 {
+		t.Errorf("got %v, %v", r, err)
 	}
 }
 
