@@ -192,7 +192,7 @@ func (l *Ledger) levelPrivate() error {
 // (LEDGER §16).
 func (l *Ledger) finishOld() error {
 	blocks, err := l.private.OldBlocks()
-	if err != nil || len(blocks) == 0 {
+	if err != nil || blocks == nil {
 		return err
 	}
 	data := map[uint64]map[uint64]*rwset.TxPvtReadWriteSet{}
