@@ -31,7 +31,7 @@ func (l *Ledger) CollectionConfigBelow(block uint64, chaincode string) (*peer.Co
 	if err != nil || raw == nil {
 		return nil, 0, err
 	}
-	pkg, err := parseCollections(raw)
+	pkg, err := l.parseRecorded(raw, at, chaincode)
 	return pkg, at, err
 }
 
@@ -45,7 +45,15 @@ func (l *Ledger) CollectionConfigAt(block uint64, chaincode string) (*peer.Colle
 	if err != nil || raw == nil {
 		return nil, err
 	}
-	return parseCollections(raw)
+	return l.parseRecorded(raw, block, chaincode)
+}
+
+func (l *Ledger) parseRecorded(raw []byte, block uint64, chaincode string) (*peer.CollectionConfigPackage, error) {
+	pkg, err := parseCollections(raw)
+	if err != nil {
+		return nil, fmt.Errorf("config history of channel [%s], chaincode [%s] after block [%d]: %w", l.id, chaincode, block, err)
+	}
+	return pkg, nil
 }
 
 // recordConfigs notes the collection packages in force after a block, for the

@@ -190,7 +190,7 @@ func (p *Provider) Genesis(id string) (*common.Block, error) {
 	}
 	b := &common.Block{}
 	if err := unmarshal(raw, b); err != nil {
-		return nil, err
+		return nil, p.list.EntryError([]byte(keyLedgerPrefix+id), err)
 	}
 	return b, nil
 }

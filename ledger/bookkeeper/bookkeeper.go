@@ -71,11 +71,11 @@ func (s *Store) Due(block uint64, visit func(Key, *ledgerstore.PvtdataKeys) erro
 	for it.Next() {
 		committing, err := committingOf(it.Key(), prefix)
 		if err != nil {
-			return err
+			return it.EntryError(err)
 		}
 		keys, err := decode(it.Value())
 		if err != nil {
-			return err
+			return it.EntryError(err)
 		}
 		if err := visit(Key{block, committing}, keys); err != nil {
 			return err
@@ -167,7 +167,7 @@ func (s *Store) behind(key []byte, more *ledgerstore.PvtdataKeys) (*ledgerstore.
 	}
 	keys, err := decode(raw)
 	if err != nil {
-		return nil, err
+		return nil, s.schedule.EntryError(key, err)
 	}
 	for ns, colls := range more.GetMap() {
 		for coll, list := range colls.GetMap() {

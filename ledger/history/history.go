@@ -39,7 +39,7 @@ func (s *Store) Next() (uint64, error) {
 	}
 	sp, _, err := kv.ReadHeight(raw)
 	if err != nil {
-		return 0, fmt.Errorf("history savepoint: %w", err)
+		return 0, s.store.EntryError(savepointKey(), fmt.Errorf("savepoint: %w", err))
 	}
 	return sp.Block + 1, nil
 }
@@ -65,6 +65,9 @@ func (s *Store) Commit(b *protoutil.Block, codes []byte) error {
 // publicWrites visits the public writes of a block's valid endorser
 // transactions, deletes included.
 func publicWrites(b *protoutil.Block, codes []byte, visit func(tx uint64, ns, key string)) error {
+	if len(codes) != b.Len() {
+		return fmt.Errorf("block [%d] has %d transactions but %d validation codes", b.Number(), b.Len(), len(codes))
+	}
 	for i := range b.Len() {
 		if codes[i] != byte(peer.TxValidationCode_VALID) {
 			continue

@@ -264,14 +264,15 @@ type Store struct {
 // Get returns the value of a key, or nil if the key is absent. An empty value
 // that is present is not nil.
 func (s *Store) Get(key []byte) ([]byte, error) {
-	return get(s.db.ldb, s.prefix, key)
+	v, err := get(s.db.ldb, s.prefix, key)
+	return v, readError(s.db.dir, s.prefix, key, err)
 }
 
 // Has tells whether a key is present.
 func (s *Store) Has(key []byte) (bool, error) {
 	var buf [128]byte
 	ok, err := s.db.ldb.Has(physical(buf[:0], s.prefix, key), nil)
-	return ok, err
+	return ok, readError(s.db.dir, s.prefix, key, err)
 }
 
 // Put writes one key; see Write for sync.

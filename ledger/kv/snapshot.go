@@ -1,6 +1,8 @@
 package kv
 
 import (
+	"fmt"
+
 	"github.com/syndtr/goleveldb/leveldb"
 	"github.com/syndtr/goleveldb/leveldb/iterator"
 	"github.com/syndtr/goleveldb/leveldb/opt"
@@ -13,6 +15,7 @@ var rangeAll = util.Range{}
 // then it keeps old versions of changed keys on disk.
 type Snapshot struct {
 	snap   *leveldb.Snapshot
+	dir    string
 	prefix []byte
 }
 
@@ -22,14 +25,19 @@ func (s *Store) Snapshot() (*Snapshot, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Snapshot{snap: snap, prefix: s.prefix}, nil
+	return &Snapshot{snap: snap, dir: s.db.dir, prefix: s.prefix}, nil
 }
 
 // Get is Store.Get at the moment of the snapshot.
-func (s *Snapshot) Get(key []byte) ([]byte, error) { return get(s.snap, s.prefix, key) }
+func (s *Snapshot) Get(key []byte) ([]byte, error) {
+	v, err := get(s.snap, s.prefix, key)
+	return v, readError(s.dir, s.prefix, key, err)
+}
 
 // Scan is Store.Scan at the moment of the snapshot.
-func (s *Snapshot) Scan(start, end []byte) *Iterator { return scan(s.snap, s.prefix, start, end) }
+func (s *Snapshot) Scan(start, end []byte) *Iterator {
+	return scan(s.snap, s.dir, s.prefix, start, end)
+}
 
 // Release gives the snapshot up. It may be called more than once.
 func (s *Snapshot) Release() { s.snap.Release() }
@@ -38,18 +46,22 @@ func (s *Snapshot) Release() { s.snap.Release() }
 // the range as it was when it was made, and must be closed.
 type Iterator struct {
 	it     iterator.Iterator
+	dir    string
+	from   []byte // the physical key where it begins
 	prefix int
 }
 
 // Scan walks the keys from start (inclusive) to end (exclusive). A nil or empty
 // start is the first key; a nil end is the end of the store (LEDGER §2.1).
-func (s *Store) Scan(start, end []byte) *Iterator { return scan(s.db.ldb, s.prefix, start, end) }
+func (s *Store) Scan(start, end []byte) *Iterator {
+	return scan(s.db.ldb, s.db.dir, s.prefix, start, end)
+}
 
 type scanner interface {
 	NewIterator(slice *util.Range, ro *opt.ReadOptions) iterator.Iterator
 }
 
-func scan(src scanner, prefix, start, end []byte) *Iterator {
+func scan(src scanner, dir string, prefix, start, end []byte) *Iterator {
 	r := &util.Range{Start: physical(nil, prefix, start)}
 	switch {
 	case end != nil:
@@ -58,7 +70,7 @@ func scan(src scanner, prefix, start, end []byte) *Iterator {
 		r.Limit = append([]byte{}, prefix...)
 		r.Limit[len(prefix)-1] = 1 // name 01: the end of name 00 …
 	}
-	return &Iterator{it: src.NewIterator(r, nil), prefix: len(prefix)}
+	return &Iterator{it: src.NewIterator(r, nil), dir: dir, from: r.Start, prefix: len(prefix)}
 }
 
 // Next moves to the next key and tells whether there is one.
@@ -83,7 +95,13 @@ func (i *Iterator) Key() []byte { return i.it.Key()[i.prefix:] }
 func (i *Iterator) Value() []byte { return i.it.Value() }
 
 // Err is the error that ended the walk, if any.
-func (i *Iterator) Err() error { return i.it.Error() }
+func (i *Iterator) Err() error {
+	err := i.it.Error()
+	if err == nil || isClosed(err) {
+		return err
+	}
+	return fmt.Errorf("database %s, scan from %q: %w", i.dir, i.from[:min(len(i.from), maxShownKey)], err)
+}
 
 // Close releases the iterator.
 func (i *Iterator) Close() { i.it.Release() }

@@ -104,7 +104,7 @@ func (u *oldUpdate) missingOf(key string) (*bitmap, error) {
 	}
 	m, err := parseBitmap(raw)
 	if err != nil {
-		return nil, err
+		return nil, u.s.db.EntryError([]byte(key), err)
 	}
 	u.missing[key] = m
 	return m, nil
@@ -120,7 +120,7 @@ func (u *oldUpdate) expiryOf(key string) (*ledgerstore.ExpiryData, error) {
 	}
 	d := &ledgerstore.ExpiryData{}
 	if err := proto.Unmarshal(raw, d); err != nil {
-		return nil, fmt.Errorf("expiry entry: %w", err)
+		return nil, u.s.db.EntryError([]byte(key), err)
 	}
 	u.expiry[key] = d
 	return d, nil
@@ -145,7 +145,8 @@ func (s *Store) OldBlocks() ([]uint64, error) {
 	if err != nil || raw == nil {
 		return nil, err
 	}
-	return parseBlocks(raw)
+	blocks, err := parseBlocks(raw)
+	return blocks, s.db.EntryError([]byte{prefixOldBlocks}, err)
 }
 
 // OldApplied forgets them; the state that has their data must be durable

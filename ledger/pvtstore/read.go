@@ -26,11 +26,11 @@ func (s *Store) Read(block uint64, filter CollectionFilter) (Sets, error) {
 	for it.Next() {
 		h, c, old, err := parseDataKey(it.Key())
 		if err != nil {
-			return nil, err
+			return nil, it.EntryError(err)
 		}
 		if old {
 			if out[h.Tx], err = readOld(it.Value(), filter); err != nil {
-				return nil, err
+				return nil, it.EntryError(err)
 			}
 			continue
 		}
@@ -45,7 +45,7 @@ func (s *Store) Read(block uint64, filter CollectionFilter) (Sets, error) {
 		}
 		set := &rwset.CollectionPvtReadWriteSet{}
 		if err := proto.Unmarshal(it.Value(), set); err != nil {
-			return nil, fmt.Errorf("private data of %d:%d: %w", h.Block, h.Tx, err)
+			return nil, it.EntryError(err)
 		}
 		if out[h.Tx] == nil {
 			out[h.Tx] = &rwset.TxPvtReadWriteSet{}
@@ -115,7 +115,7 @@ func (s *Store) Missing(blocks int) (map[uint64]map[uint64][]MissingCollection, 
 	for it.Next() {
 		block, c, err := parseMissingKey(it.Key())
 		if err != nil {
-			return nil, err
+			return nil, it.EntryError(err)
 		}
 		expired, err := s.expired(block, last, c)
 		if err != nil {
@@ -132,7 +132,7 @@ func (s *Store) Missing(blocks int) (map[uint64]map[uint64][]MissingCollection, 
 		}
 		m, err := parseBitmap(it.Value())
 		if err != nil {
-			return nil, err
+			return nil, it.EntryError(err)
 		}
 		for _, tx := range m.members() {
 			out[block][tx] = append(out[block][tx], MissingCollection{Namespace: c.ns, Collection: c.name, Eligible: true})

@@ -148,7 +148,7 @@ func (p *Provider) Open(channel string, btl BlockToLive) (*Store, error) {
 	if raw != nil {
 		v, n := binary.Uvarint(raw)
 		if n <= 0 {
-			return nil, fmt.Errorf("last committed block: %w", errMalformed)
+			return nil, s.db.EntryError([]byte{prefixLast}, fmt.Errorf("last committed block: %w", errMalformed))
 		}
 		s.next = v + 1
 		s.height = s.next

@@ -81,11 +81,11 @@ func (s *Store) purge(ctx context.Context, last uint64) error {
 	for it.Next() {
 		_, committing, err := parseExpiryKey(it.Key())
 		if err != nil {
-			return fmt.Errorf("expiry key: %w", err)
+			return it.EntryError(err)
 		}
 		data := &ledgerstore.ExpiryData{}
 		if err := proto.Unmarshal(it.Value(), data); err != nil {
-			return fmt.Errorf("expiry entry: %w", err)
+			return it.EntryError(err)
 		}
 		purgeEntry(b, committing, data)
 		b.Delete(it.Key())
@@ -178,11 +178,11 @@ func (s *Store) events() ([]eligibleEvent, error) {
 	for it.Next() {
 		block, _, err := kv.ReadRPV(it.Key()[1:])
 		if err != nil {
-			return nil, fmt.Errorf("eligibility event: %w", err)
+			return nil, it.EntryError(err)
 		}
 		info := &ledgerstore.CollElgInfo{}
 		if err := proto.Unmarshal(it.Value(), info); err != nil {
-			return nil, fmt.Errorf("eligibility event: %w", err)
+			return nil, it.EntryError(err)
 		}
 		out = append(out, eligibleEvent{block, info})
 	}
@@ -220,7 +220,7 @@ func (s *Store) moveBatch(block uint64, c collection) (more bool, err error) {
 		}
 		at, _, err := kv.ReadRPV(it.Key()[prefix:])
 		if err != nil {
-			return false, fmt.Errorf("ineligible missing data key: %w", err)
+			return false, it.EntryError(err)
 		}
 		b.Put(missingKey(at, c), it.Value())
 		b.Delete(it.Key())

@@ -97,11 +97,11 @@ func (s *Store) Read(txid string, filter Filter) ([]Set, error) {
 	for it.Next() {
 		e, err := parseByTx(it.Key())
 		if err != nil {
-			return nil, err
+			return nil, it.EntryError(err)
 		}
 		set, err := parseValue(it.Value())
 		if err != nil {
-			return nil, fmt.Errorf("private data of transaction [%s]: %w", txid, err)
+			return nil, it.EntryError(err)
 		}
 		out = append(out, Set{Height: e.height, Private: trim(set, filter)})
 	}
@@ -199,7 +199,7 @@ func (s *Store) drop(b *kv.Batch, start, end []byte, parse func([]byte) (entry, 
 	for it.Next() {
 		e, err := parse(it.Key())
 		if err != nil {
-			return err
+			return it.EntryError(err)
 		}
 		dropEntry(b, e)
 	}
@@ -217,5 +217,8 @@ func (s *Store) MinHeight() (uint64, error) {
 		return 0, ErrEmpty
 	}
 	e, err := parseByHeight(it.Key())
-	return e.height, err
+	if err != nil {
+		return 0, it.EntryError(err)
+	}
+	return e.height, nil
 }

@@ -117,7 +117,7 @@ func (d *DB) Savepoint() (*state.Version, error) {
 	}
 	h, _, err := kv.ReadHeight(raw)
 	if err != nil {
-		return nil, fmt.Errorf("state savepoint: %w", err)
+		return nil, d.store.EntryError(savepointKey, fmt.Errorf("savepoint: %w", err))
 	}
 	v := state.Version(h)
 	return &v, nil
@@ -138,6 +138,7 @@ func (s *snapshot) Release() { s.snap.Release() }
 type source interface {
 	Get(key []byte) ([]byte, error)
 	Scan(start, end []byte) *kv.Iterator
+	EntryError(key []byte, err error) error
 }
 
 type storeSource struct{ *kv.Store }
@@ -151,13 +152,14 @@ type reader struct {
 // Get implements state.Reader.
 func (r reader) Get(ns, key string) (*state.Value, error) {
 	var buf [128]byte
-	raw, err := r.src.Get(appendKey(buf[:0], ns, key))
+	full := appendKey(buf[:0], ns, key)
+	raw, err := r.src.Get(full)
 	if err != nil || raw == nil {
 		return nil, err
 	}
 	v, err := decodeValue(raw)
 	if err != nil {
-		return nil, fmt.Errorf("state value of [%s:%q]: %w", ns, key, err)
+		return nil, r.src.EntryError(full, err)
 	}
 	return &v, nil
 }
@@ -214,7 +216,7 @@ func (r reader) versions(lookups []state.Lookup) error {
 		}
 		v, err := decodeVersion(raw)
 		if err != nil {
-			return fmt.Errorf("state value of [%s:%q]: %w", l.Namespace, l.Key, err)
+			return r.src.EntryError(buf, err)
 		}
 		l.Version, l.Found = v, true
 	}
@@ -271,7 +273,7 @@ func (i *iterator) Next() (*state.KV, error) {
 	key := string(i.it.Key()[i.skip:])
 	v, err := decodeValue(append([]byte(nil), i.it.Value()...))
 	if err != nil {
-		return nil, fmt.Errorf("state value of %q: %w", key, err)
+		return nil, i.it.EntryError(err)
 	}
 	return &state.KV{Key: key, Value: v}, nil
 }
