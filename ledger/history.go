@@ -14,20 +14,24 @@ import (
 // HistoryExecutor answers queries for the past values of keys. It must be ended
 // with Done.
 type HistoryExecutor struct {
-	l *Ledger
+	l     *Ledger
+	below uint64 // the block from which on nothing is shown
 
 	mu   sync.Mutex // guards what follows
 	done bool
 	open map[*historyIterator]struct{}
 }
 
-// NewHistoryExecutor returns an executor; it fails if the history database is
-// not enabled.
-func (l *Ledger) NewHistoryExecutor() (*HistoryExecutor, error) {
+// NewHistoryExecutor returns an executor over the blocks below a height, whatever
+// is committed meanwhile. For the history that belongs to a simulation it is the
+// ledger's Height from before the simulation began: the reference, where a
+// simulation holds up the commit, does not show it later values than those of
+// its state. It fails if the history database is not enabled.
+func (l *Ledger) NewHistoryExecutor(below uint64) (*HistoryExecutor, error) {
 	if l.history == nil {
 		return nil, ErrHistoryOff
 	}
-	return &HistoryExecutor{l: l, open: map[*historyIterator]struct{}{}}, nil
+	return &HistoryExecutor{l: l, below: below, open: map[*historyIterator]struct{}{}}, nil
 }
 
 // GetHistoryForKey walks over the values that valid transactions gave a key,
@@ -85,6 +89,9 @@ func (it *historyIterator) Next() (*queryresult.KeyModification, error) {
 		at, ok, err := it.heights.Next()
 		if err != nil || !ok {
 			return nil, err
+		}
+		if at.Block >= it.h.below {
+			continue
 		}
 		m, err := keyModification(it.h.l.blocks, at.Block, at.Tx, it.ns, it.key)
 		if err != nil || m != nil {

@@ -290,7 +290,7 @@ func TestQueries(t *testing.T) {
 }
 
 func checkHistory(t *testing.T, l *Ledger, want map[string][]string) {
-	h, err := l.NewHistoryExecutor()
+	h, err := l.NewHistoryExecutor(l.Height())
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -37,7 +37,9 @@ type Ledger interface {
 	HasTx(txID string) (bool, error)
 	Height() uint64
 	Simulate(txID string) (Simulator, error)
-	// History reads the history of keys, opening the store when first asked.
+	// History reads the history of keys up to the present block, opening the
+	// store when first asked. It is called before Simulate, so that no value is
+	// newer than the simulation's state.
 	History() (h stream.HistoryReader, done func())
 }
 

@@ -19,7 +19,7 @@ func (l onLedger) Simulate(txID string) (Simulator, error) {
 }
 
 func (l onLedger) History() (stream.HistoryReader, func()) {
-	h := &lazyHistory{ledger: l.Ledger}
+	h := &lazyHistory{ledger: l.Ledger, below: l.Height()}
 	return h, h.done
 }
 
@@ -27,12 +27,13 @@ func (l onLedger) History() (stream.HistoryReader, func()) {
 // few do. It belongs to one simulation.
 type lazyHistory struct {
 	ledger   *ledger.Ledger
+	below    uint64
 	executor *ledger.HistoryExecutor
 }
 
 func (h *lazyHistory) GetHistoryForKey(ns, key string) (stream.HistoryIterator, error) {
 	if h.executor == nil {
-		x, err := h.ledger.NewHistoryExecutor()
+		x, err := h.ledger.NewHistoryExecutor(h.below)
 		if err != nil {
 			return nil, err
 		}

@@ -39,13 +39,13 @@ func (e *Endorser) simulate(ctx context.Context, r *request) (*simulation, error
 		if r.ledger == nil {
 			return nil, fmt.Errorf("Channel does not exist: %s", r.channelID)
 		}
+		history, done := r.ledger.History()
+		defer done()
 		var err error
 		if sim, err = r.ledger.Simulate(r.txID); err != nil {
 			return nil, err
 		}
 		defer sim.Done()
-		history, done := r.ledger.History()
-		defer done()
 		p.Simulator, p.History = sim, history
 	}
 	out := &simulation{}

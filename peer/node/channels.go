@@ -90,11 +90,12 @@ func (a channelAccess) Simulator(channelID, txID string) (stream.Simulator, stre
 	if !ok {
 		return nil, nil, nil, fmt.Errorf("failed to find ledger for channel: %s", channelID)
 	}
+	history, done := endorser.OnLedger(c.Ledger()).History()
 	sim, err := c.Ledger().NewNestedSimulator(txID) // the caller has one
 	if err != nil {
+		done()
 		return nil, nil, nil, err
 	}
-	history, done := endorser.OnLedger(c.Ledger()).History()
 	return sim, history, func() {
 		done()
 		sim.Done()
