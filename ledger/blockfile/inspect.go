@@ -18,10 +18,12 @@ import (
 // to know what is wrong with them: nothing is repaired, created or changed.
 
 // ErrPartial is returned for a record that is longer than what is left of its
-// file; ErrMalformed for bytes that are no record or no index entry.
+// file, ErrMalformed for bytes that are no record, ErrEntry for bytes that are no
+// index entry.
 var (
 	ErrPartial   = errPartial
 	ErrMalformed = errRecord
+	ErrEntry     = errMalformed
 )
 
 // FileInfo is one block file.

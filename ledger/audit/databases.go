@@ -1,0 +1,173 @@
+package audit
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"sync"
+
+	"github.com/heddle-ledger/heddle/ledger/bookkeeper"
+	"github.com/heddle-ledger/heddle/ledger/history"
+	"github.com/heddle-ledger/heddle/ledger/kv"
+	"github.com/heddle-ledger/heddle/ledger/pvtstore"
+	"github.com/heddle-ledger/heddle/ledger/state/leveldb"
+	"github.com/heddle-ledger/heddle/protos/ledgerstore"
+)
+
+// role is what a database of a peer is to it.
+type role struct {
+	name, kind string
+	missing    Finding // what it means if it is not there
+	remedy     string  // if it is damaged
+}
+
+func (d *Dir) roles(o Options) []role {
+	rebuilt := Finding{Severity: Repair, Consequence: "the next start builds it anew from the block files"}
+	index := role{name: d.indexName(), kind: checkIndex, missing: rebuilt, remedy: "remove the directory of the index while the node is down: the next start builds it anew"}
+	if d.Kind == Orderer {
+		return []role{index}
+	}
+	side := Finding{
+		Severity: Damage, Remedy: remedyDBs,
+		Consequence: "it is built anew only together with the state; until then expiry of private data and endorsement policies of keys are not what they are on other peers",
+	}
+	out := []role{
+		{name: dbList, kind: checkList, remedy: "take the directory from a backup", missing: Finding{
+			Severity: Damage, Consequence: "the peer knows none of its channels", Remedy: "take the directory from a backup, or move the data away and join the channels again",
+		}},
+		index,
+	}
+	if !o.CouchDB {
+		out = append(out, role{name: dbState, kind: checkState, missing: rebuilt, remedy: remedyDBs})
+	}
+	return append(out,
+		role{name: dbHistory, kind: checkHistory, missing: rebuilt, remedy: remedyDBs},
+		role{name: dbBookkeeper, kind: checkBooks, missing: side, remedy: remedyDBs},
+		role{name: dbConfHistory, kind: checkBooks, missing: side, remedy: remedyDBs},
+		role{name: dbPrivate, kind: checkPrivate, missing: Finding{
+			Severity: Damage, Consequence: "private data of committed blocks are lost", Remedy: "take the directory from a backup; without one, other peers may still have the data, but reconciliation does not ask for what is not listed as missing",
+		}, remedy: "take the directory from a backup"},
+	)
+}
+
+// checkDatabases opens all databases and says which cannot be.
+func (d *Dir) checkDatabases(o Options, to *findings) {
+	for _, r := range d.roles(o) {
+		db, err := d.database(r.name)
+		switch {
+		case err == nil && db.JournalCut() > 0:
+			to.add(Finding{
+				Severity: Repair, Kind: r.kind, Database: r.name,
+				Problem:     fmt.Sprintf("%d bytes at the end of the journal are no complete batch", db.JournalCut()),
+				Consequence: "the next start cuts them off and makes good what they held, if it was committed",
+			})
+		case err == nil:
+		case errors.Is(err, fs.ErrNotExist):
+			f := r.missing
+			f.Kind, f.Database, f.Problem = r.kind, r.name, "the database is missing"
+			to.add(f)
+		default:
+			f := databaseFinding(r.name, r.kind, err)
+			f.Remedy = r.remedy
+			to.add(f)
+		}
+	}
+}
+
+func databaseFinding(name, kind string, err error) Finding {
+	f := Finding{
+		Severity: Damage, Kind: kind, Database: name, Problem: fmt.Sprintf("the database cannot be read: %v", err),
+		Consequence: "the node does not start, or fails when it reads the damaged part", Remedy: "take the directory from a backup",
+	}
+	switch kind {
+	case checkState, checkHistory, checkBooks:
+		f.Remedy = remedyDBs
+	case checkIndex:
+		f.Remedy = "remove the directory of the index while the node is down: the next start builds it anew"
+	}
+	return f
+}
+
+// unusable tells whether the databases can be looked at, but not understood or
+// not now.
+func (d *Dir) unusable(o Options) error {
+	for _, r := range d.roles(o) {
+		_, err := d.database(r.name)
+		var format *kv.FormatError
+		if errors.As(err, &format) || isLocked(err) {
+			return fmt.Errorf("%s: %w", r.name, err)
+		}
+	}
+	return nil
+}
+
+// scans is what a read of whole databases gave.
+type scans struct {
+	index, history setSum
+	indexErr       error
+	historyErr     error
+	state          stateScan
+	private        uint64 // entries
+	privateErr     error
+	schedule       uint64 // entries
+	booksErr       error
+}
+
+// scanning is scans under way.
+type scanning struct {
+	wg     sync.WaitGroup
+	result scans
+}
+
+func (s *scanning) wait() scans {
+	s.wg.Wait()
+	return s.result
+}
+
+// scanDatabases reads the channel's part of each database from end to end, beside
+// the walk through the blocks: so every block of every table proves its checksum.
+func (v *verifier) scanDatabases(ctx context.Context) *scanning {
+	s := &scanning{}
+	r := &s.result
+	if v.index != nil {
+		s.wg.Go(func() {
+			sum := summer{seeds: v.seeds}
+			r.indexErr = v.index.Scan(func(key, value []byte) error {
+				sum.add(&r.index, key, value)
+				return ctx.Err()
+			})
+		})
+	}
+	if v.d.Kind != Peer {
+		return s
+	}
+	if db, err := v.d.database(dbHistory); err == nil {
+		s.wg.Go(func() {
+			sum := summer{seeds: v.seeds}
+			r.historyErr = history.Open(db, v.id).Scan(func(entry []byte) error {
+				sum.add(&r.history, entry, nil)
+				return ctx.Err()
+			})
+		})
+	}
+	if db, err := v.d.database(dbState); err == nil && !v.o.CouchDB {
+		s.wg.Go(func() { r.state.run(ctx, leveldb.OpenView(db, v.id)) })
+	}
+	s.wg.Go(func() {
+		if db, err := v.d.database(dbPrivate); err == nil {
+			r.private, r.privateErr = pvtstore.OpenView(db, v.id).CheckEntries()
+		}
+		if db, err := v.d.database(dbBookkeeper); err == nil {
+			books, err := bookkeeper.Open(db, v.id)
+			if err == nil {
+				err = books.Schedule(func(bookkeeper.Key, *ledgerstore.PvtdataKeys) error {
+					r.schedule++
+					return nil
+				})
+			}
+			r.booksErr = err
+		}
+	})
+	return s
+}

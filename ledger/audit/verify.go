@@ -1,0 +1,464 @@
+package audit
+
+import (
+	"cmp"
+	"context"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"hash/maphash"
+	"io"
+	"io/fs"
+	"runtime"
+	"sync"
+
+	"golang.org/x/sync/errgroup"
+	"golang.org/x/sync/semaphore"
+
+	"github.com/hyperledger/fabric-protos-go-apiv2/common"
+
+	"github.com/heddle-ledger/heddle/internal/progress"
+	"github.com/heddle-ledger/heddle/internal/protoutil"
+	"github.com/heddle-ledger/heddle/ledger/blockfile"
+)
+
+// Options of Verify.
+type Options struct {
+	Channels []string // none: all
+	// State compares the state with one rebuilt from the blocks.
+	State bool
+	// CouchDB says that the state of the peer is not in the directory.
+	CouchDB bool
+	// History says whether the peer keeps a history; nil: not known.
+	History *bool
+	TempDir string // where what has to be computed is kept; empty: the system's
+	// Workers is how many blocks are looked at at a time; 0: one per core.
+	Workers int
+	// Memory bounds the bytes of blocks in flight; 0: 64 MiB.
+	Memory int64
+	// Progress is where to show how far it is, per channel; nil: nowhere.
+	Progress io.Writer
+}
+
+const defaultMemory = 64 << 20
+
+// perBlock and perByte estimate the memory that a block takes while it is looked
+// at.
+const (
+	perBlock = 16 << 10
+	perByte  = 4
+)
+
+// Verify checks the channels of a directory. An error means that it could not
+// look; what it found, however bad, is in the report.
+func Verify(ctx context.Context, d *Dir, o Options) (*Report, error) {
+	o.Workers = cmp.Or(o.Workers, runtime.GOMAXPROCS(0))
+	o.Memory = cmp.Or(o.Memory, defaultMemory)
+	ids, err := d.choose(o.Channels)
+	if err != nil {
+		return nil, err
+	}
+	if err := d.unusable(o); err != nil {
+		return nil, err
+	}
+	r := &Report{Path: d.Path, Kind: d.Kind, Channels: []*Channel{}}
+	whole := &findings{}
+	d.checkDatabases(o, whole)
+	for _, id := range ids {
+		c, err := d.verifyChannel(ctx, id, o)
+		if err != nil {
+			return nil, fmt.Errorf("channel [%s]: %w", id, err)
+		}
+		r.Channels = append(r.Channels, c)
+	}
+	r.Findings = whole.sorted()
+	r.Sound = !whole.has(Damage)
+	for _, c := range r.Channels {
+		r.Sound = r.Sound && c.Sound
+	}
+	return r, nil
+}
+
+// verifier checks one channel.
+type verifier struct {
+	d        *Dir
+	id       string
+	o        Options
+	items    blockfile.IndexItems
+	findings findings
+	report   *Channel
+
+	index       *blockfile.IndexView // nil if it cannot be read
+	checkpoint  *blockfile.Checkpoint
+	indexed     uint64 // blocks in the index
+	committed   uint64 // blocks that checkpoint or index say were there
+	historyNext uint64 // blocks in the history
+	stateNext   uint64 // blocks in the state
+
+	seeds  *[2]maphash.Seed
+	values *values // nil if no values are followed
+	// hashOnly is set for the second walk, for the commit hashes of the blocks in
+	// only.
+	hashOnly bool
+	only     map[uint64]bool
+
+	signing *signing
+	private *privateWalk // nil if there is nothing to walk
+	end     blockfile.Place
+	last    *common.Block // read
+	// genesis and configBlock are block 0 and the last one with a configuration.
+	genesis, configBlock *common.Block
+
+	mu         sync.Mutex // guards what follows
+	signatures signatures
+	torn       []tornFinding // of blocks that nothing says were committed
+	reported   map[uint64]bool
+	unhashed   []uint64 // blocks whose commit hash needs values that were not followed
+	total      totals
+}
+
+// totals are the sums of all examiners.
+type totals struct {
+	counts
+	index, history setSum
+}
+
+// tornFinding is about a block that may be the remains of a write cut short.
+type tornFinding struct {
+	at blockfile.Place
+	f  Finding
+}
+
+func (v *verifier) add(f Finding) {
+	if !v.hashOnly || f.Kind == checkCommit {
+		v.findings.add(f)
+	}
+}
+
+// addTorn reports what is wrong with a block, unless it turns out to be the last
+// one and never committed: then the next start cuts it off.
+func (v *verifier) addTorn(j *job, f Finding) {
+	if j.number() < v.committed || f.Severity != Damage {
+		v.add(f)
+		return
+	}
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	v.torn = append(v.torn, tornFinding{j.at, f})
+}
+
+// once runs a function at most once per block.
+func (v *verifier) once(block uint64, f func()) {
+	v.mu.Lock()
+	done := v.reported[block]
+	if v.reported == nil {
+		v.reported = map[uint64]bool{}
+	}
+	if len(v.reported) < 1000 {
+		v.reported[block] = true
+	}
+	v.mu.Unlock()
+	if !done {
+		f()
+	}
+}
+
+// conclude ends a check that was made.
+func (v *verifier) conclude(name, detail string) {
+	r := OK
+	switch {
+	case v.findings.has(Damage, name):
+		r = Failed
+	case v.findings.has(Note, name):
+		r = Noted
+	}
+	v.report.check(name, r, "%s", detail)
+}
+
+func (v *verifier) skip(name, why string) {
+	if v.findings.has(Damage, name) {
+		v.report.check(name, Failed, "%s", why)
+		return
+	}
+	v.report.check(name, Skipped, "%s", why)
+}
+
+func (d *Dir) verifyChannel(ctx context.Context, id string, o Options) (*Channel, error) {
+	v := &verifier{
+		d: d, id: id, o: o, items: d.items(), index: d.index(id), seeds: newSeeds(),
+		report: &Channel{ID: id, Findings: []Finding{}}, signing: &signing{known: true},
+	}
+	v.readHeads()
+	if err := v.openValues(); err != nil {
+		return nil, err
+	}
+	defer v.closeValues()
+	v.openPrivate()
+	defer v.closePrivate()
+	actual := v.scanDatabases(ctx)
+	err := v.walk(ctx)
+	scanned := actual.wait()
+	if err != nil {
+		return nil, err
+	}
+	if err := v.finish(ctx, scanned); err != nil {
+		return nil, err
+	}
+	c := v.report
+	c.Findings = append(c.Findings, v.findings.sorted()...)
+	c.Sound = !v.findings.has(Damage)
+	return c, nil
+}
+
+// readHeads reads how far index, state and history are.
+func (v *verifier) readHeads() {
+	if v.index != nil {
+		var err error
+		if v.checkpoint, err = v.index.Checkpoint(); err != nil {
+			v.databaseDamage(v.d.indexName(), checkIndex, err)
+		}
+		if v.indexed, err = v.index.Height(); err != nil {
+			v.databaseDamage(v.d.indexName(), checkIndex, err)
+		}
+		v.committed = v.indexed
+		if v.checkpoint != nil {
+			v.committed = max(v.committed, v.believable(v.checkpoint.Height))
+		}
+	}
+	v.readPeerHeads()
+}
+
+// believable is a height from a checkpoint. A 1.4 peer that met garbage has
+// counted it before it stopped (LEDGER §3.8), so a height that the index does not
+// bear out counts only if the index is behind by few blocks.
+func (v *verifier) believable(height uint64) uint64 {
+	if height > v.indexed {
+		if _, err := v.index.Block(height - 1); err != nil {
+			return v.indexed
+		}
+	}
+	return height
+}
+
+// estimate is the number of blocks to come, for the progress display.
+func (v *verifier) estimate() uint64 {
+	if v.checkpoint != nil {
+		return max(v.checkpoint.Height, v.indexed)
+	}
+	return v.indexed
+}
+
+// walk sends the blocks through the examiners, then in order through what needs
+// order, then to the judges of signatures.
+func (v *verifier) walk(ctx context.Context) error {
+	w, err := newWalker(v.d, v.id, v.add)
+	if errors.Is(err, fs.ErrNotExist) {
+		v.add(Finding{
+			Severity: Damage, Kind: checkFiles, File: v.d.chainDir(v.id), Problem: "the directory of the channel's block files is missing",
+			Consequence: "the channel's blocks are lost", Remedy: remedyCopy,
+		})
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	defer w.files.Close()
+	w.committed = v.committed
+	show := progress.New(v.o.Progress, v.id, 0, v.estimate())
+	defer show.Done()
+
+	g, ctx := errgroup.WithContext(ctx)
+	room := semaphore.NewWeighted(v.o.Memory)
+	queue, order, signed := make(chan *job), make(chan *job, 16*v.o.Workers), make(chan *job)
+	g.Go(func() error {
+		defer close(queue)
+		defer close(order)
+		return w.run(ctx, func(rec *record) error { return enqueue(ctx, rec, v.o.Memory, room, order, queue) })
+	})
+	for range v.o.Workers {
+		g.Go(func() error {
+			e := &examiner{v: v, sum: summer{seeds: v.seeds}}
+			defer v.collect(e)
+			for j := range queue {
+				e.examine(j)
+				close(j.done)
+			}
+			return nil
+		})
+		g.Go(func() error {
+			for j := range signed {
+				if !v.hashOnly {
+					v.verifySignatures(j)
+				}
+				room.Release(j.weight)
+			}
+			return nil
+		})
+	}
+	g.Go(func() error {
+		defer close(signed)
+		for j := range order {
+			select {
+			case <-j.done:
+			case <-ctx.Done():
+				return context.Cause(ctx)
+			}
+			if err := v.sequence(j); err != nil {
+				return err
+			}
+			show.Set(j.number() + 1)
+			select {
+			case signed <- j:
+			case <-ctx.Done():
+				return context.Cause(ctx)
+			}
+		}
+		return nil
+	})
+	if err := g.Wait(); err != nil {
+		return err
+	}
+	v.end = w.end
+	v.report.Height = w.next
+	for _, info := range w.list {
+		v.report.Bytes += info.Size
+	}
+	return nil
+}
+
+// enqueue hands a block on when there is room for it.
+func enqueue(ctx context.Context, rec *record, limit int64, room *semaphore.Weighted, to ...chan<- *job) error {
+	j := &job{record: rec, done: make(chan struct{}), weight: min(limit, perBlock+perByte*int64(len(rec.body)))}
+	if err := room.Acquire(ctx, j.weight); err != nil {
+		return err
+	}
+	for _, c := range to {
+		select {
+		case c <- j:
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+	}
+	return nil
+}
+
+// collect adds up what an examiner found.
+func (v *verifier) collect(e *examiner) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	v.total.counts.join(e.counts)
+	v.total.index.join(e.index)
+	v.total.history.join(e.history)
+}
+
+// sequence is what needs the blocks in order.
+func (v *verifier) sequence(j *job) error {
+	if v.values != nil {
+		if err := v.follow(j); err != nil {
+			return err
+		}
+	} else if j.needsValues {
+		v.unhashed = append(v.unhashed, j.number())
+	}
+	if v.hashOnly {
+		return nil
+	}
+	v.last = j.block
+	if j.number() == 0 {
+		v.genesis = j.block
+	}
+	if j.isConf {
+		v.configBlock = j.block
+	}
+	v.configure(j)
+	v.lastConfig(j)
+	return v.matchPrivate(j)
+}
+
+// replays tells whether the updates of a block are of use.
+func (v *verifier) replays(j *job) bool { return v.values != nil || len(j.stored) > 0 }
+
+// finish judges what only the whole chain tells.
+func (v *verifier) finish(ctx context.Context, scanned scans) error {
+	for _, t := range v.torn {
+		if t.at == v.end {
+			t.f.Severity = Repair
+			t.f.Consequence, t.f.Remedy = "the block is the last one and was not committed: the next start of Heddle cuts it off", ""
+		}
+		v.findings.add(t.f)
+	}
+	c := v.report
+	c.Blocks, c.Transactions = v.total.blocks, v.total.txs
+	if v.last != nil {
+		c.LastHash = hex.EncodeToString(protoutil.BlockHash(v.last.GetHeader()))
+		if h, err := commitHash(v.last); err == nil {
+			c.CommitHash = hex.EncodeToString(h)
+		}
+	}
+	v.judgeCheckpoint()
+	if err := v.hashAgain(ctx); err != nil {
+		return err
+	}
+	v.conclude(checkFiles, fmt.Sprintf("%d blocks, %d bytes", c.Blocks, c.Bytes))
+	v.conclude(checkChain, "")
+	v.conclude(checkData, fmt.Sprintf("%d transactions", c.Transactions))
+	v.concludeSignatures()
+	v.conclude(checkConfig, fmt.Sprintf("last in block [%d]", v.signing.number))
+	if v.d.Kind == Peer {
+		v.conclude(checkMetadata, fmt.Sprintf("%d validation codes", c.Transactions))
+		v.concludeHashes()
+	}
+	v.concludeIndex(ctx, scanned)
+	if v.d.Kind == Peer {
+		return v.finishPeer(ctx, scanned)
+	}
+	return nil
+}
+
+func (v *verifier) concludeHashes() {
+	if v.total.hashes == 0 && !v.findings.has(Damage, checkCommit) {
+		v.skip(checkCommit, "the blocks have none")
+		return
+	}
+	detail := fmt.Sprintf("%d blocks", v.total.hashes)
+	if v.total.unhashed > 0 {
+		detail += fmt.Sprintf("; %d not computed, because blocks before them are missing", v.total.unhashed)
+	}
+	v.conclude(checkCommit, detail)
+}
+
+// judgeCheckpoint compares what is recorded of the block files with what they
+// are (LEDGER §3.7, §3.8).
+func (v *verifier) judgeCheckpoint() {
+	height := v.report.Height
+	if v.index == nil {
+		return // said already
+	}
+	f := Finding{Severity: Repair, Kind: checkIndex, Database: v.d.indexName(), Key: "blkMgrInfo"}
+	c := v.checkpoint
+	switch {
+	case c == nil && height > 0:
+		f.Problem, f.Consequence = "there is no checkpoint of the block files", "the next start scans the last file and writes it anew"
+	case c == nil:
+		return
+	case c.Height < height:
+		f.Problem = fmt.Sprintf("the checkpoint ends before %s, which is in the files", blocks(c.Height, height))
+		f.Consequence = "the next start takes the blocks in"
+	case c.Height > height && c.Height > v.committed:
+		f.Problem = fmt.Sprintf("the checkpoint counts %d blocks, the files hold %d: it was written by a 1.4 peer that counted what is no block", c.Height, height)
+		f.Consequence = "the next start of Heddle scans the last file and writes it anew"
+	case c.Height > height:
+		return // lost blocks; the walk has said so
+	case c.Size == v.end.End && c.File == v.end.File, height == 0, c.Size == 0 && c.File > v.end.File:
+		return
+	default:
+		f.Problem = fmt.Sprintf("the checkpoint says that the blocks end in file %d at %d, but they end in file %d at %d", c.File, c.Size, v.end.File, v.end.End)
+		f.Consequence = "the next start of Heddle scans the last file and writes it anew; a 1.4 peer may cut the file at the wrong place"
+	}
+	v.add(f)
+}
+
+// databaseDamage reports a database that cannot be read.
+func (v *verifier) databaseDamage(name, kind string, err error) {
+	v.add(databaseFinding(name, kind, err))
+}
