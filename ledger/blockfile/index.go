@@ -3,6 +3,7 @@ package blockfile
 import (
 	"encoding/binary"
 	"fmt"
+	"hash/maphash"
 	"slices"
 	"strings"
 	"sync"
@@ -96,11 +97,49 @@ func (s *Store) firstOccurrence(id string, seen map[string]struct{}, keyBuf []by
 	if _, dup := seen[id]; dup {
 		return false, nil
 	}
-	if s.absent.known(id) {
+	if s.rebuilt.isNew(id) || s.absent.known(id) {
 		return true, nil
 	}
 	has, err := s.index.Has(txKey(keyBuf, prefixTx, id))
 	return !has, err
+}
+
+// Size of an idFilter in bytes, and the number of probes: up to ten million ids
+// it is wrong for one new id in two hundred.
+const (
+	idFilterSize   = 16 << 20
+	idFilterProbes = 4
+)
+
+// idFilter is a Bloom filter over the transaction ids of an index that is built
+// from nothing, which spares most searches for earlier occurrences. It may take
+// a new id for an old one, never the other way round.
+type idFilter struct {
+	seed maphash.Seed
+	bits []uint64
+}
+
+func newIDFilter() *idFilter {
+	return &idFilter{seed: maphash.MakeSeed(), bits: make([]uint64, idFilterSize/8)}
+}
+
+// isNew tells whether an id certainly comes for the first time. It is taken in.
+// The nil filter knows nothing.
+func (f *idFilter) isNew(id string) bool {
+	if f == nil {
+		return false
+	}
+	h, fresh := maphash.String(f.seed, id), false
+	step := h>>32 | 1
+	for range idFilterProbes {
+		i := h % (idFilterSize * 8)
+		if bit := uint64(1) << (i % 64); f.bits[i/64]&bit == 0 {
+			f.bits[i/64] |= bit
+			fresh = true
+		}
+		h += step
+	}
+	return fresh
 }
 
 // Bounds of the remembered transaction ids, together about 10 MiB. Ids have 64

@@ -3,6 +3,7 @@ package blockfile
 import (
 	"context"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"slices"
 
@@ -307,6 +308,10 @@ func (s *Store) leftovers(end tip, nums []int) ([]cut, error) {
 // maxRebuildBatch bounds the index entries collected before they are written.
 const maxRebuildBatch = 2 << 20
 
+// filteredFrom is the number of blocks from which building an index is worth the
+// memory of an idFilter.
+const filteredFrom = 1000
+
 // syncIndex indexes the blocks that the index does not know yet. What it has
 // written when it is stopped counts the next time.
 func (s *Store) syncIndex(ctx context.Context, nums []int, next uint64) error {
@@ -319,6 +324,10 @@ func (s *Store) syncIndex(ctx context.Context, nums []int, next uint64) error {
 		return err
 	}
 	s.log.Infof("Channel [%s]: indexing blocks [%d] to [%d]", s.id, next, s.tip.last)
+	if next == 0 && height >= filteredFrom && s.items == IndexAll {
+		s.rebuilt = newIDFilter()
+		defer func() { s.rebuilt = nil }()
+	}
 	watch := s.progress.Begin(Walk{Channel: s.id, Work: WorkIndex, From: next, Total: height})
 	defer watch.Done()
 	err = readAhead(ctx, s, aheadPlan[[]span]{
@@ -329,13 +338,14 @@ func (s *Store) syncIndex(ctx context.Context, nums []int, next uint64) error {
 			return s.indexAgain(r)
 		},
 	})
-	if err == nil {
-		err = s.writeIndexAgain()
+	if err != nil && ctx.Err() == nil {
+		return err
 	}
-	if err == nil {
-		watch.Set(height)
+	if werr := s.writeIndexAgain(); werr != nil || err != nil {
+		return errors.Join(err, werr)
 	}
-	return err
+	watch.Set(height)
+	return nil
 }
 
 // prepareIndex does what indexing a block takes and does not depend on other

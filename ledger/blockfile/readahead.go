@@ -17,11 +17,11 @@ import (
 
 // Bounds of a read-ahead: the bytes of records that were read and not yet
 // visited (a larger record goes alone), their number, and the buffer of the
-// reader.
+// reader, past which large records are read.
 const (
 	aheadBytes  = 32 << 20
 	aheadBlocks = 256
-	aheadBuffer = 1 << 20
+	aheadBuffer = 64 << 10
 )
 
 // ReadAhead visits the blocks [from, to) in order. One goroutine reads the files

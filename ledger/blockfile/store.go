@@ -65,7 +65,8 @@ type Store struct {
 	batch    *kv.Batch
 	seen     map[string]struct{}
 	firsts   []firstTx
-	failed   error // set when file or index are in an unknown state; needs a reopen
+	rebuilt  *idFilter // nil unless the index is being built anew
+	failed   error     // set when file or index are in an unknown state; needs a reopen
 
 	mu        sync.RWMutex // guards what follows; taken inside appendMu
 	tip       tip
