@@ -21,6 +21,8 @@ type network struct {
 	orderer int // ports
 	peers   [2]int
 	chain   [2]int // chaincode ports
+
+	settings [2][]string // of the peers, as environment
 }
 
 // options of a network.
@@ -157,7 +159,7 @@ func (n *network) peerEnv(i int, extra ...string) []string {
 		env = append(env, "CORE_PEER_TLS_ENABLED=true", "CORE_PEER_TLS_CERT_FILE="+dir+"/tls/server.crt",
 			"CORE_PEER_TLS_KEY_FILE="+dir+"/tls/server.key", "CORE_PEER_TLS_ROOTCERT_FILE="+dir+"/tls/ca.crt")
 	}
-	return append(env, extra...)
+	return append(append(env, n.settings[i]...), extra...)
 }
 
 // startPeer starts a peer and waits until it serves.
