@@ -119,7 +119,11 @@ func (p *Provider) openStores() error {
 // openState returns a nil interface with an error, not one of a nil pointer.
 func openState(cfg *Config) (state.Provider, error) {
 	if cfg.OpenState != nil {
-		return cfg.OpenState()
+		p, err := cfg.OpenState()
+		if err != nil {
+			return nil, err
+		}
+		return p, nil
 	}
 	p, err := leveldb.OpenProvider(leveldb.Config{Dir: path.Join(cfg.Dir, dirState), FS: cfg.FS})
 	if err != nil {

@@ -14,6 +14,9 @@ import (
 	"github.com/heddle-ledger/heddle/internal/metrics"
 	"github.com/heddle-ledger/heddle/internal/rpc"
 	"github.com/heddle-ledger/heddle/ledger"
+	"github.com/heddle-ledger/heddle/ledger/state"
+	"github.com/heddle-ledger/heddle/ledger/state/couchdb"
+	"github.com/heddle-ledger/heddle/ledger/state/couchdb/couchtest"
 	"github.com/heddle-ledger/heddle/peer/channel"
 	"github.com/heddle-ledger/heddle/peer/endorser"
 	"github.com/heddle-ledger/heddle/peer/events"
@@ -69,7 +72,7 @@ func (r *recorder) NewHistogram(o metrics.HistogramOpts) metrics.Histogram {
 // does not have. Those of the operations endpoint are tested there.
 func absent(name string) bool {
 	switch name {
-	case "couchdb_processing_time", "fabric_version", "logging_entries_checked", "logging_entries_written":
+	case "fabric_version", "logging_entries_checked", "logging_entries_written":
 		return true
 	case "gossip_state_height", "gossip_state_commit_duration", "gossip_payload_buffer_size",
 		"gossip_privdata_validation_duration", "gossip_privdata_commit_block_duration":
@@ -93,7 +96,9 @@ func TestMetricsAreThoseOfTheReference(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer rt.Close()
-	l, err := ledger.OpenProvider(ledger.Config{Dir: t.TempDir(), Metrics: r})
+	l, err := ledger.OpenProvider(ledger.Config{Dir: t.TempDir(), Metrics: r, OpenState: func() (state.Provider, error) {
+		return couchdb.OpenProvider(t.Context(), couchdb.Config{Address: couchtest.Server(t), Metrics: r})
+	}})
 	if err != nil {
 		t.Fatal(err)
 	}
