@@ -20,18 +20,16 @@ type page struct {
 	more bool
 }
 
-// review sees the rows of [start, end) of a scan before anybody else.
-type review func(start, end string, rows []state.KV) ([]state.KV, error)
-
 // errHashedRange: hashes are kept in base64, which sorts otherwise.
 var errHashedRange = errors.New("the keys of a hashed namespace can not be scanned")
 
 // Range implements state.Reader (LEDGER §5.7).
 func (d *DB) Range(ns, start, end string, limit int32) (state.Iterator, error) {
-	return d.scan(ns, start, end, limit, func(_, _ string, rows []state.KV) ([]state.KV, error) { return rows, nil })
+	return d.scan(nil, ns, start, end, limit)
 }
 
-func (d *DB) scan(ns, start, end string, limit int32, see review) (state.Iterator, error) {
+// scan scans the state of a snapshot, or the last one if there is none.
+func (d *DB) scan(s *snapshot, ns, start, end string, limit int32) (state.Iterator, error) {
 	if hashed(ns) {
 		return nil, errHashedRange
 	}
@@ -40,8 +38,8 @@ func (d *DB) scan(ns, start, end string, limit int32, see review) (state.Iterato
 		return nil, err
 	}
 	it := &rangeIterator{
-		db: db, ns: ns, next: start, end: end, more: end == "" || start < end,
-		pageSize: d.p.cfg.InternalQueryLimit, see: see, limited: limit > 0, left: int(limit),
+		db: db, snap: s, ns: ns, next: start, end: end, more: end == "" || start < end,
+		pageSize: d.p.cfg.InternalQueryLimit, limited: limit > 0, left: int(limit),
 	}
 	return it, it.fill()
 }
@@ -50,9 +48,9 @@ func (d *DB) scan(ns, start, end string, limit int32, see review) (state.Iterato
 // scan begins.
 type rangeIterator struct {
 	db       *database
+	snap     *snapshot // nil for the last state
 	ns, end  string
 	pageSize int
-	see      review
 
 	rows    []state.KV // read, but not given out
 	next    string     // where the page after rows begins, if more is set
@@ -69,20 +67,30 @@ func (i *rangeIterator) fill() error {
 		if i.limited {
 			n = min(n, i.left)
 		}
-		start := i.next
-		p, err := i.db.page(context.Background(), i.ns, start, i.end, n)
-		if err != nil {
+		if err := i.read(n); err != nil {
 			return err
 		}
+	}
+	return nil
+}
+
+// read reads the next page.
+func (i *rangeIterator) read(n int) error {
+	p, err := i.db.page(context.Background(), i.ns, i.next, i.end, n)
+	if err != nil {
+		return err
+	}
+	i.rows = p.rows
+	if i.snap != nil {
 		end := i.end
 		if p.more {
 			end = p.next
 		}
-		if i.rows, err = i.see(start, end, p.rows); err != nil {
+		if i.rows, err = i.snap.review(i.ns, i.next, end, p.rows); err != nil {
 			return err
 		}
-		i.next, i.more = p.next, p.more
 	}
+	i.next, i.more = p.next, p.more
 	return nil
 }
 
@@ -107,6 +115,12 @@ func (i *rangeIterator) Next() (*state.KV, error) {
 // end of the range.
 func (i *rangeIterator) Bookmark() string {
 	i.closed = true
+	// The next key may be one that the snapshot does not see.
+	for len(i.rows) == 0 && i.more && i.snap != nil && i.snap.hides(i.ns, i.next) {
+		if i.read(1) != nil {
+			break // what is known is a place to go on from, too
+		}
+	}
 	switch {
 	case len(i.rows) > 0:
 		return i.rows[0].Key

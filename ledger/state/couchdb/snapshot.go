@@ -181,10 +181,19 @@ func (s *snapshot) Versions(lookups []state.Lookup) error {
 
 // Range implements state.Reader.
 func (s *snapshot) Range(ns, start, end string, limit int32) (state.Iterator, error) {
-	return s.db.scan(ns, start, end, limit, func(from, to string, rows []state.KV) ([]state.KV, error) {
-		s.note(ns, nil, span{from, to})
-		return s.db.views.undo(s, ns, from, to, rows)
-	})
+	return s.db.scan(s, ns, start, end, limit)
+}
+
+// review makes of what the database has of [start, end) what the snapshot sees.
+func (s *snapshot) review(ns, start, end string, rows []state.KV) ([]state.KV, error) {
+	s.note(ns, nil, span{start, end})
+	return s.db.views.undo(s, ns, start, end, rows)
+}
+
+// hides tells whether the snapshot does not see a key that the database has.
+func (s *snapshot) hides(ns, key string) bool {
+	v, ok, err := s.db.views.before(s, ns, key)
+	return err == nil && ok && v == nil
 }
 
 // Query implements state.Reader.

@@ -103,6 +103,8 @@ func badOperator(name string) error {
 	return &refusal{400, "invalid_operator", "Invalid operator: " + name}
 }
 
+var comparisons = []string{"$eq", "$ne", "$gt", "$gte", "$lt", "$lte", "$in", "$nin", "$regex", "$elemMatch"}
+
 func operator(name string, arg, v any, exists bool) (bool, error) {
 	if name == "$exists" {
 		want, isBool := arg.(bool)
@@ -122,6 +124,9 @@ func operator(name string, arg, v any, exists bool) (bool, error) {
 			}
 		}
 		return false, nil
+	}
+	if !slices.Contains(comparisons, name) {
+		return false, badOperator(name)
 	}
 	if !exists {
 		return false, nil
