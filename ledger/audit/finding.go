@@ -119,7 +119,7 @@ func (c *findings) has(s Severity, kinds ...string) bool {
 func (c *findings) sorted() []Finding {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	out := slices.Clone(c.list)
+	out := append([]Finding{}, c.list...)
 	for key, n := range c.counts {
 		if n > maxPerKind {
 			kind, severity, _ := strings.Cut(key, "\x00")

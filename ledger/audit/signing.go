@@ -54,6 +54,9 @@ func (v *verifier) configure(j *job) {
 		f := j.finding(Damage, checkConfig, "the configuration does not follow from the one before it: %v", err)
 		f.Consequence = "the block was changed, or an orderer accepted what it should not have"
 		f.Remedy = "compare the block with that of other nodes (`peer ledger compare`)"
+		if len(j.sigs.GetSignatures()) == 0 {
+			f.Severity = Warning // of a test network; that it is not signed is said apart
+		}
 		v.add(f)
 	}
 	if next.bundle, err = chanconfig.NewBundle(v.id, env.GetConfig(), chanconfig.Options{}); err != nil {

@@ -186,7 +186,7 @@ func (v *verifier) skip(name, why string) {
 func (d *Dir) verifyChannel(ctx context.Context, id string, o Options) (*Channel, error) {
 	v := &verifier{
 		d: d, id: id, o: o, items: d.items(), index: d.index(id), seeds: newSeeds(),
-		report: &Channel{ID: id, Findings: []Finding{}}, signing: &signing{known: true},
+		report: &Channel{ID: id}, signing: &signing{known: true},
 	}
 	v.readHeads()
 	if err := v.openValues(); err != nil {
@@ -205,7 +205,7 @@ func (d *Dir) verifyChannel(ctx context.Context, id string, o Options) (*Channel
 		return nil, err
 	}
 	c := v.report
-	c.Findings = append(c.Findings, v.findings.sorted()...)
+	c.Findings = v.findings.sorted()
 	c.Sound = !v.findings.has(Damage)
 	return c, nil
 }
