@@ -27,7 +27,7 @@ func couchConfig(l *config.Ledger, log *flog.Logger, m metrics.Provider) (couchd
 		InternalQueryLimit: c.InternalQueryLimit, MaxBatchUpdateSize: c.MaxBatchUpdateSize,
 		AutoWarmIndexes: c.AutoWarmIndexes, WarmIndexesAfterNBlocks: c.WarmIndexesAfter,
 		CreateGlobalChangesDB: c.GlobalChangesDB,
-		Log:                   log, Metrics: m,
+		Log:                   log.Named("couchdb"), Metrics: m,
 	}
 	if c.RootCertFile != "" {
 		pem, err := os.ReadFile(c.RootCertFile)

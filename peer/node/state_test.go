@@ -47,21 +47,22 @@ func TestCouchSettingsReachTheDatabase(t *testing.T) {
 		RequestTimeout: 3 * time.Second, InternalQueryLimit: 4, MaxBatchUpdateSize: 5, AutoWarmIndexes: true, WarmIndexesAfter: 6,
 		GlobalChangesDB: true,
 	}}
-	got, err := couchConfig(l, nil, nil)
+	got, err := couchConfig(l, flog.Nop(), nil)
 	want := couchdb.Config{
 		Address: "a:1", Username: "u", Password: "p", RootCAs: [][]byte{[]byte("PEM")}, MaxRetries: 1, MaxRetriesOnStartup: 2,
 		RequestTimeout: 3 * time.Second, InternalQueryLimit: 4, MaxBatchUpdateSize: 5, AutoWarmIndexes: true, WarmIndexesAfterNBlocks: 6,
 		CreateGlobalChangesDB: true,
 	}
+	got.Log = nil
 	if d := cmp.Diff(want, got); d != "" || err != nil {
 		t.Error(d, err)
 	}
 	l.CouchDB.RootCertFile += ".absent"
-	if _, err := couchConfig(l, nil, nil); err == nil || !strings.HasPrefix(err.Error(), "ledger.state.couchDBConfig.tls.rootCert.file: open ") {
+	if _, err := couchConfig(l, flog.Nop(), nil); err == nil || !strings.HasPrefix(err.Error(), "ledger.state.couchDBConfig.tls.rootCert.file: open ") {
 		t.Errorf("got %v", err)
 	}
 	l.CouchDB.MaxRetries = -1
-	if _, err := couchConfig(l, nil, nil); err == nil || !strings.HasPrefix(err.Error(), "number of retries must be zero or greater") {
+	if _, err := couchConfig(l, flog.Nop(), nil); err == nil || !strings.HasPrefix(err.Error(), "number of retries must be zero or greater") {
 		t.Errorf("got %v", err)
 	}
 }
