@@ -82,12 +82,16 @@ func (l *Ledger) CommitReconciled(data []ReconciledData) ([]HashMismatch, error)
 // names.
 func (l *Ledger) verifyOld(block, number uint64, set *rwset.TxPvtReadWriteSet) (*rwset.TxPvtReadWriteSet, []HashMismatch, error) {
 	raw, err := l.blocks.TxBytesByBlockTx(block, number)
-	if err != nil {
+	if err != nil && !isNotFound(err) {
 		return nil, nil, fmt.Errorf("transaction [%d] of block [%d]: %w", number, block, err)
 	}
-	public, err := protoutil.ParseTx(raw).RWSet()
+	var public *protoutil.TxRWSet
+	if err == nil {
+		public, err = protoutil.ParseTx(raw).RWSet()
+	}
 	if err != nil {
-		return nil, nil, fmt.Errorf("transaction [%d] of block [%d]: %w", number, block, err)
+		l.log.Warningf("[%s] Private data of transaction [%d] of block [%d] dropped: %s", l.id, number, block, err)
+		return nil, nil, nil
 	}
 	var bad []HashMismatch
 	good := &rwset.TxPvtReadWriteSet{DataModel: set.GetDataModel()}
