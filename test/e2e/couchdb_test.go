@@ -326,7 +326,7 @@ func (c *couchNetwork) observed(t *testing.T) {
 }
 
 // serverComesBack: an interruption shorter than the repetitions costs nothing
-// but time.
+// but time. Rich queries, for which blocks have to wait, go on all the while.
 func (c *couchNetwork) serverComesBack(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
@@ -334,12 +334,27 @@ func (c *couchNetwork) serverComesBack(t *testing.T) {
 	events := watch(ctx, t, cl, 0)
 	l := startLoad(ctx, cl, "back", 2)
 	l.reach(t, 10)
+	querying, stop := context.WithCancel(ctx)
+	var queries sync.WaitGroup
+	for i := range c.peers {
+		queries.Go(func() {
+			n := 0
+			for ; querying.Err() == nil; n++ {
+				if _, err := cl.Call(ctx, i, "mychannel", "asset", []byte("queryPage"), []byte(ofAlice), []byte("5"), nil); err != nil {
+					t.Errorf("query of peer %d: %v", i, err)
+				}
+			}
+			t.Logf("%d queries of peer %d", n, i)
+		})
+	}
 	for range 3 {
 		c.servers[0].cut()
 		time.Sleep(100 * time.Millisecond)
 		c.servers[0].mend()
 		l.reach(t, l.count()+5)
 	}
+	stop()
+	queries.Wait()
 	if l.failures > 0 {
 		t.Errorf("%d failures, the last: %v", l.failures, l.lastErr)
 	}
