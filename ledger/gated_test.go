@@ -226,15 +226,15 @@ func collectionsNamed(names ...string) string {
 // someFiles are those of a package, with what is made of them on a channel.
 func someFiles(channel string) (map[string][]byte, []string) {
 	return map[string][]byte{
-			"META-INF/statedb/couchdb/indexes/a.json":                []byte("A"),
-			"META-INF/statedb/couchdb/collections/c1/indexes/b.json": []byte("B"),
-			"META-INF/statedb/couchdb/collections/c2/indexes/c.json": []byte("C"),
-			"META-INF/statedb/couchdb/collections/stray":             []byte("D"),
-			"META-INF/statedb/other":                                 []byte("E"),
-		}, []string{
-			channel + " cc a.json A",
-			channel + " cc$$pc1 b.json B",
-		}
+		"META-INF/statedb/couchdb/indexes/a.json":                []byte("A"),
+		"META-INF/statedb/couchdb/collections/c1/indexes/b.json": []byte("B"),
+		"META-INF/statedb/couchdb/collections/c2/indexes/c.json": []byte("C"),
+		"META-INF/statedb/couchdb/collections/stray":             []byte("D"),
+		"META-INF/statedb/other":                                 []byte("E"),
+	}, []string{
+		channel + " cc a.json A",
+		channel + " cc$$pc1 b.json B",
+	}
 }
 
 func expectCreated(t *testing.T, what string, st *gatedState, want ...string) {

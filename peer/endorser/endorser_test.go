@@ -164,6 +164,7 @@ type fakeSimulator struct {
 }
 
 func (s *fakeSimulator) GetState(ns, key string) ([]byte, error) { return s.w.state[ns+"/"+key], nil }
+
 func (s *fakeSimulator) Done() {
 	if !s.done {
 		s.done = true
