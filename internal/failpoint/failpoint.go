@@ -13,6 +13,7 @@ type Points struct {
 	mu    sync.Mutex // guards the maps
 	armed map[string]func(hit int) error
 	hits  map[string]int
+	watch func(name string)
 }
 
 // Hit reports that the named place was reached. An error from the armed
@@ -30,8 +31,11 @@ func (p *Points) hit(name string) error {
 		p.hits = map[string]int{}
 	}
 	p.hits[name]++
-	n, fn := p.hits[name], p.armed[name]
+	n, fn, watch := p.hits[name], p.armed[name], p.watch
 	p.mu.Unlock()
+	if watch != nil {
+		watch(name)
+	}
 	if fn == nil {
 		return nil
 	}
@@ -47,6 +51,13 @@ func (p *Points) Arm(name string, fn func(hit int) error) {
 		p.armed = map[string]func(int) error{}
 	}
 	p.armed[name] = fn
+}
+
+// Watch sets a function called each time any place is reached.
+func (p *Points) Watch(fn func(name string)) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.watch = fn
 }
 
 // Disarm removes what Arm set.

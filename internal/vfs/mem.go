@@ -45,7 +45,16 @@ type Mem struct {
 	// not synced.
 	durable map[string]*memNode
 	locks   map[string]bool
+
+	maxBuffer int
 }
+
+// SetMaxBuffer bounds the buffers of stores; see Small. It is to be called before
+// anything else.
+func (m *Mem) SetMaxBuffer(bytes int) { m.maxBuffer = bytes }
+
+// MaxBuffer implements Small.
+func (m *Mem) MaxBuffer() int { return m.maxBuffer }
 
 // memNode is a file. Contents are shared with copies of the file system and with
 // synced, so a byte is never changed in place while shared is set; appending
@@ -118,6 +127,7 @@ func (m *Mem) Crash(mode CrashMode, seed uint64) *Mem {
 	defer m.mu.Unlock()
 	rng := rand.New(rand.NewPCG(seed, 1))
 	c := NewMem()
+	c.maxBuffer = m.maxBuffer
 	for d := range m.dirs {
 		c.dirs[d] = true
 	}

@@ -45,6 +45,11 @@ type FS interface {
 	Lock(name string) (io.Closer, error)
 }
 
+// Small is a file system on which stores are to keep their buffers below a size
+// in bytes, whatever they are configured for; 0 means no bound. Tests that open
+// thousands of stores spend their time on buffers otherwise.
+type Small interface{ MaxBuffer() int }
+
 // Open opens a file for reading.
 func Open(fsys FS, name string) (File, error) {
 	return fsys.OpenFile(name, os.O_RDONLY, 0)

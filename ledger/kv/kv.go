@@ -80,6 +80,10 @@ func Open(cfg Config) (*Database, error) {
 	if fsys == nil {
 		fsys = vfs.OS()
 	}
+	if s, ok := fsys.(vfs.Small); ok && s.MaxBuffer() > 0 {
+		cfg.WriteBuffer = min(orDefault(cfg.WriteBuffer, defaultWriteBuffer), s.MaxBuffer())
+		cfg.BlockCache = min(orDefault(cfg.BlockCache, defaultBlockCache), s.MaxBuffer())
+	}
 	if cfg.ReadOnly {
 		return openReadOnly(cfg, fsys)
 	}
@@ -210,25 +214,28 @@ func isUnfinished(name string) bool {
 // would refuse the directory for good. It needs the lock.
 func dropUnfinished(fsys vfs.FS, dir string) error {
 	entries, err := fsys.ReadDir(dir)
-	if err != nil {
+	if err != nil || !allUnfinished(entries) {
 		return err
 	}
-	var doomed []string
 	for _, e := range entries {
-		n := e.Name()
-		if n == "CURRENT" || !isUnfinished(n) {
-			return nil // a database, or what checkDir lets pass
+		if n := e.Name(); n == "LOCK" || n == "LOG" || n == "LOG.old" {
+			continue
 		}
-		if n != "LOCK" && n != "LOG" && n != "LOG.old" {
-			doomed = append(doomed, n)
-		}
-	}
-	for _, n := range doomed {
-		if err := fsys.Remove(path.Join(dir, n)); err != nil {
+		if err := fsys.Remove(path.Join(dir, e.Name())); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// allUnfinished tells a directory that holds no database yet.
+func allUnfinished(entries []fs.DirEntry) bool {
+	for _, e := range entries {
+		if !isUnfinished(e.Name()) {
+			return false
+		}
+	}
+	return true
 }
 
 // Dir is the directory of the database.

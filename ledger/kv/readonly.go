@@ -22,7 +22,7 @@ func (d *Database) JournalCut() int64 { return d.cut }
 
 func openReadOnly(cfg Config, fsys vfs.FS) (*Database, error) {
 	entries, err := fsys.ReadDir(cfg.Dir)
-	if err == nil && len(entries) == 0 {
+	if err == nil && allUnfinished(entries) {
 		err = fs.ErrNotExist
 	}
 	if err == nil {

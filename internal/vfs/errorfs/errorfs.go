@@ -68,6 +68,14 @@ type errFS struct {
 	inject Injector
 }
 
+// MaxBuffer implements vfs.Small.
+func (e *errFS) MaxBuffer() int {
+	if s, ok := e.base.(vfs.Small); ok {
+		return s.MaxBuffer()
+	}
+	return 0
+}
+
 func (e *errFS) ask(op Op, name string) error { return ask(e.inject, op, name) }
 
 func ask(inject Injector, op Op, name string) error {
