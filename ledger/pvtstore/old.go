@@ -139,7 +139,8 @@ func (u *oldUpdate) finish() {
 	}
 }
 
-// OldBlocks are the blocks whose reconciled data may not be in the state yet.
+// OldBlocks are the blocks whose reconciled data may not be in the state yet. Nil
+// means that there is nothing to do; empty, that OldApplied is to be called.
 func (s *Store) OldBlocks() ([]uint64, error) {
 	raw, err := s.db.Get([]byte{prefixOldBlocks})
 	if err != nil || raw == nil {
