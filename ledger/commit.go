@@ -76,6 +76,7 @@ func (l *Ledger) CommitWithPrivateData(b *protoutil.Block, private *PrivateData)
 		if l.blocks.Height() > c.number || l.blocks.Failed() != nil {
 			return c.fail(err)
 		}
+		setFlags(c.block.Proto(), c.passed) // the next attempt judges anew
 		return err
 	}
 	if err := c.applyState(); err != nil {

@@ -10,7 +10,6 @@ import (
 
 	"github.com/hyperledger/fabric-protos-go-apiv2/common"
 	"github.com/hyperledger/fabric-protos-go-apiv2/ledger/rwset"
-	"google.golang.org/protobuf/proto"
 
 	"github.com/heddle-ledger/heddle/internal/failpoint"
 	"github.com/heddle-ledger/heddle/internal/protoutil"
@@ -100,20 +99,7 @@ func (s *chainScript) announce(l *Ledger, n uint64) error {
 }
 
 func (s *chainScript) commit(t testing.TB, l *Ledger, st *step) error {
-	b := protoutil.ParseBlock(proto.Clone(s.blocks[*st.Block]).(*common.Block))
-	flags := append([]byte(nil), b.Flags()...)
-	private := &PrivateData{Sets: map[uint64]*rwset.TxPvtReadWriteSet{}, Missing: map[uint64][]MissingCollection{}}
-	for _, tx := range st.Txs {
-		flags[tx.Tx] = tx.Preset
-		if tx.Private != "" {
-			private.Sets[tx.Tx] = privateSet(t, tx.Private)
-		}
-		for _, m := range tx.Missing {
-			private.Missing[tx.Tx] = append(private.Missing[tx.Tx], MissingCollection{Namespace: m.Ns, Collection: m.Coll, Eligible: m.Eligible})
-		}
-	}
-	b.SetFlags(flags)
-	b.Proto().Metadata.Metadata[protoutil.CommitHashSlot] = nil
+	b, private := s.given(t, st)
 	return l.CommitWithPrivateData(b, private)
 }
 
