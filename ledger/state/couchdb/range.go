@@ -188,6 +188,9 @@ func (d *database) extend(ctx context.Context, ns, end string, n int, p *page) e
 	}
 	for i := range rows {
 		r := &rows[i]
+		if r.ID == "" {
+			return fmt.Errorf("database [%s]: malformed answer to _all_docs: a row without identifier", d.name)
+		}
 		if foreign(ns, r.ID) || r.absent() {
 			continue
 		}

@@ -11,6 +11,7 @@ import (
 	"runtime"
 	"sync"
 
+	"github.com/heddle-ledger/heddle/internal/failpoint"
 	"github.com/heddle-ledger/heddle/internal/vfs"
 	"github.com/heddle-ledger/heddle/ledger/kv"
 	"github.com/heddle-ledger/heddle/ledger/state"
@@ -20,6 +21,8 @@ import (
 type Config struct {
 	Dir string // stateLeveldb
 	FS  vfs.FS // nil means the machine's file system
+	// Points are crash points of tests.
+	Points *failpoint.Points
 }
 
 // Sizes of the state's caches in bytes. The write buffer holds some thousand
@@ -37,7 +40,7 @@ type Provider struct {
 
 // OpenProvider opens or creates the directory.
 func OpenProvider(cfg Config) (*Provider, error) {
-	db, err := kv.Open(kv.Config{Dir: cfg.Dir, FS: cfg.FS, WriteBuffer: writeBuffer, BlockCache: blockCache, BloomBits: bloomBits})
+	db, err := kv.Open(kv.Config{Dir: cfg.Dir, FS: cfg.FS, WriteBuffer: writeBuffer, BlockCache: blockCache, BloomBits: bloomBits, Points: cfg.Points})
 	if err != nil {
 		return nil, err
 	}
