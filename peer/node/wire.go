@@ -114,6 +114,7 @@ func (n *Node) openLedgers(ctx context.Context) error {
 		Dir: dir, OpenState: n.openState(ctx),
 		History: l.HistoryEnabled, PurgeInterval: l.PurgeInterval,
 		CollElgBatchSize: l.EligibilityBatchSize, CollElgBatchesEvery: l.EligibilityBatchesPeriod,
+		Membership: n.isMember,
 		Artifacts: n.artifacts,
 		Log:       n.cfg.Logging.Root(), Metrics: n.parts.operations.Provider(),
 	})
