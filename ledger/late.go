@@ -9,7 +9,7 @@ import (
 
 // Bounds of what a replay holds back: the bytes of the blocks, and their number.
 const (
-	maxLateBytes  = 8 << 20
+	maxLateBytes  = 4 << 20
 	maxLateBlocks = 512
 )
 

@@ -19,7 +19,7 @@ import (
 // visited (a larger record goes alone), their number, and the buffer of the
 // reader, past which large records are read.
 const (
-	aheadBytes  = 32 << 20
+	aheadBytes  = 16 << 20
 	aheadBlocks = 256
 	aheadBuffer = 64 << 10
 )
