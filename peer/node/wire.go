@@ -115,8 +115,8 @@ func (n *Node) openLedgers(ctx context.Context) error {
 		History: l.HistoryEnabled, PurgeInterval: l.PurgeInterval,
 		CollElgBatchSize: l.EligibilityBatchSize, CollElgBatchesEvery: l.EligibilityBatchesPeriod,
 		Membership: n.isMember,
-		Artifacts: n.artifacts,
-		Log:       n.cfg.Logging.Root(), Metrics: n.parts.operations.Provider(),
+		Artifacts:  n.artifacts,
+		Log:        n.cfg.Logging.Root(), Metrics: n.parts.operations.Provider(),
 	})
 	if err != nil {
 		return run.Failed(run.Panic, "%w", err)
