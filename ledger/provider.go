@@ -94,12 +94,12 @@ func (p *Provider) openStores() error {
 	if p.lock, err = Lock(p.cfg.Dir, p.cfg.FS); err != nil {
 		return err
 	}
-	if p.ids, err = kv.Open(kv.Config{Dir: path.Join(p.cfg.Dir, dirProvider), FS: p.cfg.FS}); err != nil {
+	if p.ids, err = kv.Open(kv.Config{Dir: path.Join(p.cfg.Dir, dirProvider), FS: p.cfg.FS, Points: p.cfg.Points}); err != nil {
 		return err
 	}
 	p.list = p.ids.Raw()
-	if format, err := p.list.Get([]byte(keyLaterFormat)); err != nil || format != nil {
-		return errors.Join(err, &kv.FormatError{Dir: p.ids.Dir(), Format: string(format)})
+	if err := checkListFormat(p.ids); err != nil {
+		return err
 	}
 	p.blocks, err = blockfile.OpenProvider(blockfile.Config{
 		Dir: path.Join(p.cfg.Dir, dirChains), FS: p.cfg.FS, Index: blockfile.IndexAll,
@@ -116,6 +116,15 @@ func (p *Provider) openStores() error {
 	return err
 }
 
+// checkListFormat refuses the list of channels of a later version.
+func checkListFormat(db *kv.Database) error {
+	format, err := db.Raw().Get([]byte(keyLaterFormat))
+	if err != nil || format == nil {
+		return err
+	}
+	return &kv.FormatError{Dir: db.Dir(), Format: string(format)}
+}
+
 // openState returns a nil interface with an error, not one of a nil pointer.
 func openState(cfg *Config) (state.Provider, error) {
 	if cfg.OpenState != nil {
@@ -125,7 +134,7 @@ func openState(cfg *Config) (state.Provider, error) {
 		}
 		return p, nil
 	}
-	p, err := leveldb.OpenProvider(leveldb.Config{Dir: path.Join(cfg.Dir, dirState), FS: cfg.FS})
+	p, err := leveldb.OpenProvider(leveldb.Config{Dir: path.Join(cfg.Dir, dirState), FS: cfg.FS, Points: cfg.Points})
 	if err != nil {
 		return nil, err
 	}

@@ -12,6 +12,10 @@ import (
 	"github.com/heddle-ledger/heddle/ledger/kv"
 )
 
+// PointAfterDrop is a crash point of Reset and Rollback, behind each database that
+// is dropped.
+const PointAfterDrop = "ledger/after-drop"
+
 // Reset takes all channels of a peer that is down back to their genesis blocks
 // (LEDGER §18.1). The databases built on the blocks are removed; the peer's next
 // start builds them anew, while it gets the blocks again. The private data, the
@@ -45,12 +49,15 @@ func dropDatabases(cfg *Config) error {
 		if err := vfs.DropDir(cfg.FS, path.Join(cfg.Dir, name)); err != nil {
 			return err
 		}
+		if err := cfg.Points.Hit(PointAfterDrop); err != nil {
+			return err
+		}
 	}
 	return nil
 }
 
 func blockConfig(cfg *Config) blockfile.Config {
-	return blockfile.Config{Dir: path.Join(cfg.Dir, dirChains), FS: cfg.FS, Log: cfg.Log.Named("fsblkstorage")}
+	return blockfile.Config{Dir: path.Join(cfg.Dir, dirChains), FS: cfg.FS, Log: cfg.Log.Named("fsblkstorage"), Points: cfg.Points}
 }
 
 // PreResetHeights returns the heights that channels had before a reset or

@@ -31,7 +31,7 @@ func openSideStores(cfg *Config) (*sideStores, error) {
 		name string
 		db   **kv.Database
 	}{{dirBookkeeper, &s.bookkeeper}, {dirConfHistory, &s.conf}, {dirHistory, &s.history}} {
-		if *d.db, err = kv.Open(kv.Config{Dir: path.Join(cfg.Dir, d.name), FS: cfg.FS}); err != nil {
+		if *d.db, err = kv.Open(kv.Config{Dir: path.Join(cfg.Dir, d.name), FS: cfg.FS, Points: cfg.Points}); err != nil {
 			return s, fmt.Errorf("open %s: %w", d.name, err)
 		}
 	}

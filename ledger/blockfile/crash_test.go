@@ -58,6 +58,9 @@ func TestCrashPoints(t *testing.T) {
 		t.Fatalf("%d files only", len(wantFiles))
 	}
 	for _, seen := range points.Seen() {
+		if !strings.HasPrefix(seen.Name, "blockfile/") {
+			continue // of the index; it is let fail at each operation on files
+		}
 		for hit := 1; hit <= seen.Hits; hit++ {
 			for mode := vfs.LoseUnsynced; mode <= vfs.GarbageUnsynced; mode++ {
 				name := fmt.Sprintf("%s-%d-%d", seen.Name, hit, mode)

@@ -13,6 +13,7 @@ import (
 	"strings"
 	"sync"
 
+	"github.com/heddle-ledger/heddle/internal/failpoint"
 	"github.com/heddle-ledger/heddle/internal/vfs"
 )
 
@@ -23,8 +24,9 @@ const maxOpenFiles = 16
 
 // files are the block files of one channel.
 type files struct {
-	fs  vfs.FS
-	dir string
+	fs     vfs.FS
+	dir    string
+	points *failpoint.Points
 
 	mu   sync.Mutex // guards open and tick
 	open map[int]*handle

@@ -85,7 +85,7 @@ func OpenProvider(cfg Config) (*Provider, error) {
 	index, err := kv.Open(kv.Config{
 		Dir: path.Join(cfg.Dir, "index"), FS: cfg.FS,
 		WriteBuffer: indexWriteBuffer, TableSize: indexTableSize,
-		BlockCache: indexBlockCache, BloomBits: indexBloomBits, Log: cfg.Log,
+		BlockCache: indexBlockCache, BloomBits: indexBloomBits, Log: cfg.Log, Points: cfg.Points,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("open block index: %w", err)

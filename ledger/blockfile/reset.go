@@ -10,6 +10,15 @@ import (
 	"github.com/heddle-ledger/heddle/internal/vfs"
 )
 
+// Crash points of Reset and Rollback, each behind the step that it names.
+const (
+	PointAfterHeight  = "blockfile/after-pre-reset-height"
+	PointAfterBackup  = "blockfile/after-genesis-backup"
+	PointAfterUnindex = "blockfile/after-unindex"
+	PointAfterRemove  = "blockfile/after-remove-file"
+	PointAfterCut     = "blockfile/after-cut"
+)
+
 // Reset takes every channel of a directory that nobody has open back to its
 // genesis block (LEDGER §18.1). The databases that are built on the blocks must
 // have been dropped before. Steps, each durable before the next: the index goes;
@@ -47,6 +56,7 @@ func (cfg Config) offline() Config {
 
 func resetChannel(cfg Config, id string) error {
 	f := newFiles(cfg.FS, channelDir(cfg.Dir, id))
+	f.points = cfg.Points
 	defer f.close()
 	nums, err := f.list()
 	if err != nil {
@@ -70,7 +80,13 @@ func resetChannel(cfg Config, id string) error {
 	if err := recordPreResetHeight(cfg.FS, f.dir, last+1); err != nil {
 		return err
 	}
+	if err := cfg.Points.Hit(PointAfterHeight); err != nil {
+		return err
+	}
 	if err := replaceFile(cfg.FS, path.Join(f.dir, genesisBackupFile), genesis); err != nil {
+		return err
+	}
+	if err := cfg.Points.Hit(PointAfterBackup); err != nil {
 		return err
 	}
 	cfg.Log.Infof("Channel [%s]: keeping the genesis block of %d blocks", id, last+1)
@@ -180,9 +196,12 @@ func (f *files) cutAfter(nums []int, end location) error {
 		if err := f.fs.SyncDir(f.dir); err != nil {
 			return fmt.Errorf("sync block directory: %w", err)
 		}
+		if err := f.points.Hit(PointAfterRemove); err != nil {
+			return err
+		}
 	}
 	if err := f.truncate(end.file, end.offset); err != nil {
 		return fmt.Errorf("cut block file %s: %w", f.path(end.file), err)
 	}
-	return nil
+	return f.points.Hit(PointAfterCut)
 }

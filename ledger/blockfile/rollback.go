@@ -55,7 +55,11 @@ func PlanRollback(cfg Config, id string, target uint64) (*Rollback, error) {
 	return r, err
 }
 
-func (r *Rollback) files() *files { return newFiles(r.cfg.FS, channelDir(r.cfg.Dir, r.id)) }
+func (r *Rollback) files() *files {
+	f := newFiles(r.cfg.FS, channelDir(r.cfg.Dir, r.id))
+	f.points = r.cfg.Points
+	return f
+}
 
 // askIndex lets the index name the last block if the files have lost it: then
 // the rollback is the remedy, and may go to the last block that is whole.
@@ -72,7 +76,7 @@ func (r *Rollback) askIndex() error {
 }
 
 func (r *Rollback) openIndex() (*kv.Database, *kv.Store, error) {
-	db, err := kv.Open(kv.Config{Dir: r.indexDir(), FS: r.cfg.FS, BloomBits: indexBloomBits})
+	db, err := kv.Open(kv.Config{Dir: r.indexDir(), FS: r.cfg.FS, BloomBits: indexBloomBits, Points: r.cfg.Points})
 	if err != nil {
 		return nil, nil, fmt.Errorf("open block index: %w", err)
 	}
@@ -141,8 +145,14 @@ func (r *Rollback) Run() error {
 	if err := recordPreResetHeight(r.cfg.FS, f.dir, r.last+1); err != nil {
 		return err
 	}
+	if err := f.points.Hit(PointAfterHeight); err != nil {
+		return err
+	}
 	if err := r.unindex(f); err != nil {
 		return fmt.Errorf("remove index entries of channel [%s]: %w", r.id, err)
+	}
+	if err := f.points.Hit(PointAfterUnindex); err != nil {
+		return err
 	}
 	r.cfg.Log.Infof("Channel [%s]: removing blocks %d to %d", r.id, r.target+1, r.last)
 	return f.cutAfter(nums, r.end)

@@ -3,6 +3,7 @@ package kv
 import (
 	"errors"
 	"fmt"
+	"path"
 
 	"github.com/syndtr/goleveldb/leveldb"
 	"github.com/syndtr/goleveldb/leveldb/opt"
@@ -78,9 +79,26 @@ func (d *Database) write(b *leveldb.Batch, sync bool) error {
 	if err := d.failure.check(); err != nil {
 		return err
 	}
+	if err := d.point("before-write"); err != nil {
+		return err
+	}
 	err := d.ldb.Write(b, &opt.WriteOptions{Sync: sync, NoWriteMerge: true})
 	if errors.Is(err, leveldb.ErrClosed) {
 		return err
 	}
-	return d.failure.note(err)
+	if err != nil {
+		return d.failure.note(err)
+	}
+	if sync {
+		return d.point("after-sync")
+	}
+	return d.point("after-write")
+}
+
+// point is a crash point of this database.
+func (d *Database) point(name string) error {
+	if d.points == nil {
+		return nil
+	}
+	return d.points.Hit("kv/" + path.Base(d.dir) + "/" + name)
 }

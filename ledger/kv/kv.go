@@ -21,6 +21,7 @@ import (
 	"github.com/syndtr/goleveldb/leveldb/opt"
 	"github.com/syndtr/goleveldb/leveldb/storage"
 
+	"github.com/heddle-ledger/heddle/internal/failpoint"
 	"github.com/heddle-ledger/heddle/internal/flog"
 	"github.com/heddle-ledger/heddle/internal/vfs"
 )
@@ -45,6 +46,9 @@ type Config struct {
 	BlockCache int
 	// BloomBits per key make look-ups of absent keys cheap; 0 means no filter.
 	BloomBits int
+	// Points are crash points of tests: kv/<last part of Dir>/before-write,
+	// after-write and after-sync.
+	Points *failpoint.Points
 	// Log hears of batches that a crash of the machine destroyed; may be nil.
 	Log *flog.Logger
 	// TableSize is the size of a table written by compaction; 0 selects a default.
@@ -63,6 +67,7 @@ type Database struct {
 	cut  int64
 
 	failure failure
+	points  *failpoint.Points
 }
 
 const (
@@ -109,7 +114,7 @@ func Open(cfg Config) (*Database, error) {
 	if cut > 0 && cfg.Log != nil {
 		cfg.Log.Warnf("Database %s: cut %d bytes of incomplete batches off its journal", cfg.Dir, cut)
 	}
-	d := &Database{stor: stor, dir: cfg.Dir, failure: failure{dir: cfg.Dir}}
+	d := &Database{stor: stor, dir: cfg.Dir, failure: failure{dir: cfg.Dir}, points: cfg.Points}
 	guarded := &guardedStorage{Storage: stor, failure: &d.failure}
 	if d.ldb, err = leveldb.Open(&orderedStorage{Storage: guarded}, cfg.options()); err != nil {
 		stor.Close()

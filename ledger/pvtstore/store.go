@@ -103,7 +103,7 @@ type Provider struct {
 // OpenProvider opens the database.
 func OpenProvider(cfg Config) (*Provider, error) {
 	cfg.fill()
-	db, err := kv.Open(kv.Config{Dir: cfg.Dir, FS: cfg.FS, Log: cfg.Log})
+	db, err := kv.Open(kv.Config{Dir: cfg.Dir, FS: cfg.FS, Log: cfg.Log, Points: cfg.Points})
 	if err != nil {
 		return nil, fmt.Errorf("open private data store: %w", err)
 	}
