@@ -5,6 +5,7 @@ const (
 	dirLock     = "fileLock"
 	dirProvider = "ledgerProvider"
 	dirChains   = "chains"
+	dirIndex    = "chains/index"
 	dirState    = "stateLeveldb"
 
 	dirBookkeeper  = "bookkeeper"
