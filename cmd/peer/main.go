@@ -15,6 +15,7 @@ import (
 	"github.com/heddle-ledger/heddle/cmd/peer/chaincodecmd"
 	"github.com/heddle-ledger/heddle/cmd/peer/channelcmd"
 	"github.com/heddle-ledger/heddle/cmd/peer/cli"
+	"github.com/heddle-ledger/heddle/cmd/peer/ledgercmd"
 	"github.com/heddle-ledger/heddle/cmd/peer/loggingcmd"
 	"github.com/heddle-ledger/heddle/cmd/peer/nodecmd"
 	"github.com/heddle-ledger/heddle/internal/flog"
@@ -88,7 +89,7 @@ func root(env *cli.Env) *cobra.Command {
 	if err := cmd.PersistentFlags().MarkHidden("logging-level"); err != nil {
 		panic(err) // the flag is defined on the line above
 	}
-	cmd.AddCommand(versionCmd(env), nodecmd.New(env), channelcmd.New(env), chaincodecmd.New(env), loggingcmd.New(env))
+	cmd.AddCommand(versionCmd(env), nodecmd.New(env), channelcmd.New(env), chaincodecmd.New(env), loggingcmd.New(env), ledgercmd.New(env))
 	return cmd
 }
 

@@ -260,11 +260,10 @@ func (v *verifier) explainBlockHistory(h *history.Store, rec *record, parsed *pr
 
 // stateScan reads a channel's state from end to end.
 type stateScan struct {
-	keys   uint64
-	future uint64  // keys of versions that the savepoint does not cover
-	last   *uint64 // block of the savepoint
-	bad    []Finding
-	err    error
+	keys uint64
+	last *uint64 // block of the savepoint
+	bad  []Finding
+	err  error
 }
 
 func (s *stateScan) run(ctx context.Context, view *leveldb.View) {

@@ -63,7 +63,9 @@ type walker struct {
 	next uint64               // the block expected
 	prev *common.Block
 	gap  bool
-	end  blockfile.Place // of the last record that counts; File -1 if there is none
+	// start is where to begin in the first file walked; then it is 0.
+	start int64
+	end   blockfile.Place // of the last record that counts; File -1 if there is none
 }
 
 func newWalker(d *Dir, channel string, report func(Finding)) (*walker, error) {
@@ -168,7 +170,9 @@ func (w *walker) sortFiles() error {
 // file walks one file.
 func (w *walker) file(ctx context.Context, i int, emit emitFunc) error {
 	info := w.list[i]
-	for off := int64(0); off < info.Size; {
+	off := w.start
+	w.start = 0
+	for off < info.Size {
 		if err := ctx.Err(); err != nil {
 			return context.Cause(ctx)
 		}
