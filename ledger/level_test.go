@@ -152,3 +152,29 @@ func TestPrivateStoreAhead(t *testing.T) {
 	must(t, p.Close())
 	compareDumps(t, want, dump(t, fs))
 }
+
+// TestPrivateStoreBehind: private data that are gone cannot be had from the
+// blocks. The reference opens such a channel and cannot commit to it any more;
+// here it is left out at once (LEDGER §15.3 a). An empty private store is one
+// that is younger than the chain (§17.2).
+func TestPrivateStoreBehind(t *testing.T) {
+	fs := untar(t, "ledger_root_after_block10.tar.gz")
+	copyTree(t, untar(t, "ledger_root_after_block9.tar.gz"), fs, testDir+"/"+dirPrivate)
+	before := dump(t, fs)
+	p := openProvider(t, vectorConfig(t, fs))
+	_, err := p.Open("vecch")
+	if err == nil || IsFatal(err) || err.Error() != "private data store [height=10] is behind the block store [height=11]: the private data store is not empty" {
+		t.Errorf("got %v", err)
+	}
+	must(t, p.Close())
+	compareDumps(t, before, dump(t, fs))
+
+	must(t, fs.RemoveAll(testDir+"/"+dirPrivate))
+	l := openLedger(t, openProvider(t, vectorConfig(t, fs)), "vecch")
+	if l.private.NextBlock() != 11 || l.PrivateDataExists(11) || !l.PrivateDataExists(10) {
+		t.Errorf("private store at %d", l.private.NextBlock())
+	}
+	if sets, err := l.PrivateDataOf(3, nil); err != nil || len(sets) != 0 {
+		t.Errorf("got %v, %v", sets, err)
+	}
+}
