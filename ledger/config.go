@@ -48,6 +48,8 @@ type Config struct {
 	manual bool
 	// maxFileSize lets tests begin block files often; 0: as the reference.
 	maxFileSize int64
+	// maxLateBlocks lets tests write often in a replay; 0: as usual.
+	maxLateBlocks int
 }
 
 // Membership tells whether this peer's organisation is a member of a collection
@@ -63,6 +65,9 @@ func (c *Config) fill() {
 	}
 	if c.Metrics == nil {
 		c.Metrics = metrics.Disabled()
+	}
+	if c.maxLateBlocks == 0 {
+		c.maxLateBlocks = maxLateBlocks
 	}
 	if c.Membership == nil {
 		c.Membership = func(string, *peer.CollectionPolicyConfig) (bool, error) { return false, nil }

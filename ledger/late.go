@@ -22,6 +22,7 @@ const fullBatch = 500
 // batch.
 type lateState struct {
 	written state.Reader // the state without them
+	most    int          // blocks
 	blocks  []lateBlock
 	bytes   int
 }
@@ -43,7 +44,7 @@ func (s *lateState) add(c *commit) {
 	}
 }
 
-func (s *lateState) full() bool { return s.bytes >= maxLateBytes || len(s.blocks) >= maxLateBlocks }
+func (s *lateState) full() bool { return s.bytes >= maxLateBytes || len(s.blocks) >= s.most }
 
 // get is the value of a key as of the last block.
 func (s *lateState) get(ns, key string) (*state.Value, error) {

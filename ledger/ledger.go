@@ -28,6 +28,7 @@ type Ledger struct {
 	metrics    *ledgerMetrics
 	membership Membership
 	progress   Progress
+	lateBlocks int              // most that a replay holds back
 	differs    *CommitHashError // set while the ledger is opened
 
 	blocks  *blockfile.Store

@@ -23,7 +23,7 @@ func (p *Provider) newLedger(ctx context.Context, id string) (*Ledger, error) {
 		id: id, log: p.cfg.Log.Named("kvledger"), points: p.cfg.Points,
 		metrics: p.metrics.forChannel(id), membership: p.cfg.Membership,
 		blocks: blocks, btl: map[mvcc.Collection]uint64{}, wake: make(chan struct{}), indexes: p.indexes,
-		progress: p.cfg.Progress,
+		progress: p.cfg.Progress, lateBlocks: p.cfg.maxLateBlocks,
 	}
 	if l.state, err = p.state.Open(id); err != nil {
 		return nil, err
@@ -65,7 +65,7 @@ func (p *Provider) newLedger(ctx context.Context, id string) (*Ledger, error) {
 // recover replays into state and history the blocks that they do not have. The
 // codes in the blocks are final; nothing is judged again.
 func (l *Ledger) recover(ctx context.Context) error {
-	r := &replay{l: l, height: l.blocks.Height()}
+	r := &replay{l: l, height: l.blocks.Height(), late: lateState{written: l.state, most: l.lateBlocks}}
 	var err error
 	if r.state, err = l.stateNext(); err != nil {
 		return err

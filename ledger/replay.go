@@ -95,7 +95,6 @@ func (r *replay) run(ctx context.Context) error {
 		}
 		r.previous = storedHash(before)
 	}
-	r.late.written = l.state
 	l.latest, l.validator.State = lookUp(r.late.get), lookUp(r.late.get)
 	defer func() {
 		r.late.clear()

@@ -80,7 +80,7 @@ type peerRun struct {
 
 func (st *story) newRun(t testing.TB, fs vfs.FS) *peerRun {
 	cfg := vectorConfig(t, fs)
-	cfg.PurgeInterval, cfg.maxFileSize, cfg.Log = 3, st.maxFileSize, flog.Nop()
+	cfg.PurgeInterval, cfg.maxFileSize, cfg.maxLateBlocks, cfg.Log = 3, st.maxFileSize, 3, flog.Nop()
 	return &peerRun{t: t, cfg: cfg}
 }
 
