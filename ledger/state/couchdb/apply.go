@@ -30,13 +30,7 @@ func (d *DB) Apply(b *state.Batch, savepoint *state.Version, _ bool) error {
 			return fmt.Errorf("apply state batch: %w", err)
 		}
 	}
-	d.revs.writing()
-	err := a.write(ctx)
-	if err != nil {
-		d.revs.clear()
-		err = fmt.Errorf("apply state batch: %w", err)
-	}
-	d.revs.writing()
+	err := a.writeCached(ctx)
 	d.views.end(err)
 	if err != nil {
 		return err
@@ -155,6 +149,30 @@ func (a *application) readBefore(ctx context.Context) error {
 			s.revs[k] = doc.rev
 			a.before.add(s.ns, s.docs[k].key, &doc.value)
 		}
+	}
+	return nil
+}
+
+// writeCached keeps the caches right while the batch is written.
+func (a *application) writeCached(ctx context.Context) error {
+	d := a.d
+	d.revs.writing()
+	defer d.revs.writing()
+	d.values.writing()
+	defer d.values.writing()
+	for _, s := range a.spaces {
+		if s.ns != lifecycleNamespace {
+			continue
+		}
+		for i := range s.docs {
+			d.values.drop(docKey{s.db, s.docs[i].id})
+		}
+	}
+	err := a.write(ctx)
+	if err != nil {
+		d.revs.clear()
+		d.values.clear()
+		return fmt.Errorf("apply state batch: %w", err)
 	}
 	return nil
 }

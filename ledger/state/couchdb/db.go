@@ -13,7 +13,8 @@ import (
 type DB struct {
 	p       *Provider
 	channel string
-	revs    *revisionCache
+	revs    *cache[revision]
+	values  *cache[*state.Value] // of the lifecycle namespace
 	views   *views
 	gate    state.Gate // between batches and the snapshots that query
 
@@ -23,7 +24,7 @@ type DB struct {
 
 func newDB(p *Provider, channel string) *DB {
 	return &DB{
-		p: p, channel: channel, revs: newRevisionCache(maxRevisions), views: newViews(),
+		p: p, channel: channel, revs: newRevisions(maxRevisions), values: newValues(maxLifecycle), views: newViews(),
 		databases: map[string]*database{},
 	}
 }
@@ -101,11 +102,38 @@ func (d *DB) Get(ns, key string) (*state.Value, error) {
 	if foreign(ns, id) {
 		return nil, nil
 	}
-	doc, err := db.get(ctx, id)
+	if ns == lifecycleNamespace {
+		return d.lifecycle(ctx, db, id)
+	}
+	return db.value(ctx, id)
+}
+
+// value reads one value, nil if it is absent.
+func (d *database) value(ctx context.Context, id string) (*state.Value, error) {
+	doc, err := d.get(ctx, id)
 	if err != nil || doc == nil {
 		return nil, err
 	}
 	return &doc.value, nil
+}
+
+// lifecycle reads one value that is likely to be cached.
+func (d *DB) lifecycle(ctx context.Context, db *database, id string) (*state.Value, error) {
+	key := docKey{db, id}
+	v, ok := d.values.get(key)
+	if !ok {
+		token := d.values.reading()
+		var err error
+		if v, err = db.value(ctx, id); err != nil {
+			return nil, err
+		}
+		d.values.learn(token, key, v)
+	}
+	if v == nil {
+		return nil, nil
+	}
+	c := *v
+	return &c, nil
 }
 
 // GetMany implements state.Reader.

@@ -11,12 +11,8 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"github.com/hyperledger/fabric-protos-go-apiv2/peer"
-)
 
-// lifecycleNamespace has the definitions of chaincodes and their collections.
-const (
-	lifecycleNamespace = "lscc"
-	collectionSuffix   = "~collection"
+	"github.com/heddle-ledger/heddle/ledger/state"
 )
 
 // DropChannels deletes the databases of channels, and no others: the server may
@@ -29,14 +25,20 @@ func (p *Provider) DropChannels(ctx context.Context, channelIDs []string) error 
 		return err
 	}
 	c := &census{p: p, names: names, channels: channelIDs}
+	var savepoints, others []string
 	for _, name := range names {
 		mine, err := c.belongs(ctx, name)
-		if err != nil {
+		switch {
+		case err != nil:
 			return err
+		case mine && slices.ContainsFunc(channelIDs, func(ch string) bool { return isMetadata(name, ch) }):
+			savepoints = append(savepoints, name)
+		case mine:
+			others = append(others, name)
 		}
-		if !mine {
-			continue
-		}
+	}
+	// Without its savepoint a state is built anew, whatever is left of it.
+	for _, name := range append(savepoints, others...) {
 		p.c.log.Infof("Dropping state database %s", name)
 		if err := p.database(name).drop(ctx); err != nil {
 			return fmt.Errorf("drop database [%s]: %w", name, err)
@@ -71,7 +73,7 @@ type census struct {
 
 	others   []string            // metadata databases of other channels; see foreigners
 	searched bool                // others is filled
-	spaces   map[string][]string // namespaces of a channel, by its name
+	spaces   map[string][]string // by lifecycle database, the namespaces that it knows
 }
 
 // belongs tells whether a database is one of the channels'.
@@ -94,6 +96,17 @@ func (c *census) belongs(ctx context.Context, name string) (bool, error) {
 		c.p.c.log.Warningf("Database %s is left alone: it may belong to the channel of database %s", name, other)
 	}
 	return false, nil
+}
+
+func isMetadata(name, channel string) bool {
+	meta, err := metadataDB(channel)
+	return err == nil && name == meta
+}
+
+// certain tells whether a database is a channel's whatever others there are.
+func certain(name, channel string) bool {
+	lifecycle, err := namespaceDB(channel, lifecycleNamespace)
+	return isMetadata(name, channel) || err == nil && name == lifecycle
 }
 
 // fits tells whether a database may be one of a channel's.
@@ -127,11 +140,21 @@ func (c *census) shortened(ctx context.Context, name, channel string) (bool, err
 	if full, err := shortName(channel, told); err == nil && full == name {
 		return true, nil
 	}
-	known, err := c.namespaces(ctx, channel)
+	return c.known(ctx, name, channel)
+}
+
+// known tells whether a database has the name of a namespace that the channel's
+// lifecycle namespace knows.
+func (c *census) known(ctx context.Context, name, channel string) (bool, error) {
+	lifecycle, err := namespaceDB(channel, lifecycleNamespace)
 	if err != nil {
 		return false, err
 	}
-	for _, ns := range known {
+	namespaces, err := c.namespaces(ctx, lifecycle)
+	if err != nil {
+		return false, err
+	}
+	for _, ns := range namespaces {
 		if full, err := namespaceDB(channel, ns); err == nil && full == name {
 			return true, nil
 		}
@@ -140,17 +163,30 @@ func (c *census) shortened(ctx context.Context, name, channel string) (bool, err
 }
 
 // claimed returns the metadata database of another channel that may own a
-// database which fits this one.
+// database which fits this one, empty if there is none. Where the names leave it
+// open, the chaincodes decide that each of them knows.
 func (c *census) claimed(ctx context.Context, name, channel string) (string, error) {
+	if certain(name, channel) {
+		return "", nil
+	}
 	if err := c.foreigners(ctx); err != nil {
 		return "", err
 	}
-	meta, err := metadataDB(channel)
-	if err != nil {
-		return "", err
-	}
 	for _, other := range c.others {
-		if len(other) > len(meta) && strings.HasPrefix(other, meta) && strings.HasPrefix(name, other) {
+		if !strings.HasPrefix(name, other) {
+			continue
+		}
+		mine, err := c.known(ctx, name, channel)
+		if err != nil {
+			return "", err
+		}
+		namespaces, err := c.namespaces(ctx, other+lifecycleNamespace)
+		if err != nil {
+			return "", err
+		}
+		theirs := name == other || name == other+lifecycleNamespace ||
+			slices.ContainsFunc(namespaces, func(ns string) bool { return name == other+escapeUpper(ns) })
+		if !mine || theirs {
 			return other, nil
 		}
 	}
@@ -184,55 +220,58 @@ func (c *census) foreigners(ctx context.Context) error {
 	return nil
 }
 
-// namespaces lists those of deployed chaincodes and their collections.
-func (c *census) namespaces(ctx context.Context, channel string) ([]string, error) {
-	if known, ok := c.spaces[channel]; ok {
+// namespaces lists those of the chaincodes and collections that a lifecycle
+// database knows; none if it is absent.
+func (c *census) namespaces(ctx context.Context, lifecycle string) ([]string, error) {
+	if known, ok := c.spaces[lifecycle]; ok {
 		return known, nil
 	}
-	db := newDB(c.p, channel)
-	name, err := namespaceDB(channel, lifecycleNamespace)
-	if err != nil {
-		return nil, err
-	}
 	var out []string
-	if _, there := slices.BinarySearch(c.names, name); there {
-		if out, err = db.deployed(); err != nil {
+	if _, there := slices.BinarySearch(c.names, lifecycle); there {
+		var err error
+		if out, err = c.p.database(lifecycle).deployed(ctx, c.p.cfg.InternalQueryLimit); err != nil {
 			return nil, err
 		}
 	}
 	if c.spaces == nil {
 		c.spaces = map[string][]string{}
 	}
-	c.spaces[channel] = out
+	c.spaces[lifecycle] = out
 	return out, nil
 }
 
-// deployed lists the namespaces of the chaincodes and collections that the state
-// knows.
-func (d *DB) deployed() ([]string, error) {
-	it, err := d.Range(lifecycleNamespace, "", "", 0)
-	if err != nil {
-		return nil, err
-	}
-	defer it.Close()
+// deployed lists the namespaces of the chaincodes and collections that are
+// defined in a lifecycle database.
+func (d *database) deployed(ctx context.Context, pageSize int) ([]string, error) {
 	var out []string
-	for {
-		kv, err := it.Next()
-		if err != nil || kv == nil {
-			return out, err
+	for start := ""; ; {
+		p, err := d.page(ctx, lifecycleNamespace, start, "", pageSize)
+		if err != nil {
+			return nil, err
 		}
-		chaincode, isCollections := strings.CutSuffix(kv.Key, collectionSuffix)
-		if !isCollections {
-			out = append(out, kv.Key)
-			continue
+		for _, r := range p.rows {
+			out = append(out, defined(r.Key, r.Value.Value)...)
 		}
-		pkg := &peer.CollectionConfigPackage{}
-		if proto.Unmarshal(kv.Value.Value, pkg) != nil {
-			continue // not ours to judge
-		}
-		for _, cfg := range pkg.GetConfig() {
-			coll := cfg.GetStaticCollectionConfig().GetName()
-			out = append(out, chaincode+"$$p"+coll, chaincode+"$$h"+coll)
+		if start = p.next; !p.more {
+			return out, nil
 		}
 	}
+}
+
+// defined lists the namespaces that one lifecycle value defines.
+func defined(key string, value []byte) []string {
+	chaincode, isCollections := strings.CutSuffix(key, collectionSuffix)
+	if !isCollections {
+		return []string{key}
+	}
+	pkg := &peer.CollectionConfigPackage{}
+	if proto.Unmarshal(value, pkg) != nil {
+		return nil // not ours to judge
+	}
+	var out []string
+	for _, cfg := range pkg.GetConfig() {
+		coll := cfg.GetStaticCollectionConfig().GetName()
+		out = append(out, state.PrivateNamespace(chaincode, coll), state.HashedNamespace(chaincode, coll))
+	}
+	return out
 }

@@ -90,7 +90,7 @@ func TestRepetitions(t *testing.T) {
 		"silence": {func(r *http.Request) (*http.Response, error) {
 			<-r.Context().Done()
 			return nil, r.Context().Err()
-		}, 4, "Client.Timeout exceeded", 4*time.Second + 875*time.Millisecond},
+		}, 4, "context deadline exceeded", 4*time.Second + 875*time.Millisecond},
 		"too much": {func(r *http.Request) (*http.Response, error) {
 			resp := reply(r, 200, "application/json", nil)
 			resp.Body = io.NopCloser(io.LimitReader(zeros{}, 1<<40))

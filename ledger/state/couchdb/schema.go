@@ -30,6 +30,13 @@ const (
 // applied block, as {"BlockNum":n,"TxNum":n} (LEDGER §5.5).
 const savepointID = "statedb_savepoint"
 
+// lifecycleNamespace has the definitions of chaincodes and their collections
+// (LEDGER §4.3).
+const (
+	lifecycleNamespace = "lscc"
+	collectionSuffix   = "~collection"
+)
+
 // Databases that CouchDB itself wants (LEDGER §5.1).
 const (
 	usersDB         = "_users"

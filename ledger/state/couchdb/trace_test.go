@@ -230,6 +230,7 @@ func (c *tracer) ends(without ...string) {
 func (d *DB) forget() {
 	if d != nil {
 		d.revs.clear()
+		d.values.clear()
 	}
 }
 

@@ -61,7 +61,7 @@ func (l *layer) add(ns, key string, v *state.Value) {
 	}
 	s.values[key] = v
 	s.keys = append(s.keys, key)
-	l.size += len(key) + revisionOverhead
+	l.size += len(key) + entryOverhead
 	if v != nil {
 		l.size += len(v.Value) + len(v.Metadata)
 	}
