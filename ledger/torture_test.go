@@ -108,7 +108,7 @@ func stride(n int) func(int) bool {
 // nobody crashes.
 func TestTortureCrash(t *testing.T) {
 	for name, tell := range map[string]func(testing.TB) *story{
-		"story": tellStory, "recorded chain": tellRecorded, "recorded chain announced": tellAnnounced,
+		"story": tellStory, "recorded chain": tellRecorded, "recorded chain announced": tellAnnounced, "rebuild": tellRebuild,
 	} {
 		t.Run(name, func(t *testing.T) {
 			st := tell(t)
