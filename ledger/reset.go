@@ -19,8 +19,8 @@ const PointAfterDrop = "ledger/after-drop"
 // Reset takes all channels of a peer that is down back to their genesis blocks
 // (LEDGER §18.1). The databases built on the blocks are removed; the peer's next
 // start builds them anew, while it gets the blocks again. The private data, the
-// list of channels and what is not in Config.Dir stay. Of Config only Dir, FS
-// and Log are looked at. Repeating a Reset that was interrupted is safe.
+// list of channels and what is not in Config.Dir stay. Of Config only Dir, FS,
+// Log and Progress are looked at. Repeating a Reset that was interrupted is safe.
 func Reset(cfg Config) (err error) {
 	lock, err := offline(&cfg)
 	if err != nil {
@@ -57,7 +57,9 @@ func dropDatabases(cfg *Config) error {
 }
 
 func blockConfig(cfg *Config) blockfile.Config {
-	return blockfile.Config{Dir: path.Join(cfg.Dir, dirChains), FS: cfg.FS, Log: cfg.Log.Named("fsblkstorage"), Points: cfg.Points}
+	return blockfile.Config{
+		Dir: path.Join(cfg.Dir, dirChains), FS: cfg.FS, Log: cfg.Log.Named("fsblkstorage"), Points: cfg.Points, Progress: cfg.Progress,
+	}
 }
 
 // PreResetHeights returns the heights that channels had before a reset or

@@ -36,6 +36,30 @@ func (p Progress) Begin(w Walk) Watch {
 	return p(w)
 }
 
+// removal is a walk from the last block down.
+type removal struct {
+	watch Watch
+	total uint64 // blocks to be removed
+	last  uint64 // the block it begins with
+	done  uint64
+}
+
+func beginRemoval(p Progress, w Walk, last uint64) *removal {
+	return &removal{watch: p.Begin(w), total: w.Total, last: last}
+}
+
+// downTo tells that the blocks from this one on are gone, from the index or from
+// the files, which come later.
+func (r *removal) downTo(block uint64) {
+	if block > r.last {
+		return
+	}
+	r.done = max(r.done, min(r.last-block+1, r.total))
+	r.watch.Set(r.done)
+}
+
+func (r *removal) all() { r.watch.Set(r.total) }
+
 type unwatched struct{}
 
 func (unwatched) Set(uint64) {}

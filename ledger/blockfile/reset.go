@@ -90,7 +90,9 @@ func resetChannel(cfg Config, id string) error {
 		return err
 	}
 	cfg.Log.Infof("Channel [%s]: keeping the genesis block of %d blocks", id, last+1)
-	return f.cutAfter(nums, location{file: 0, offset: end})
+	r := beginRemoval(cfg.Progress, Walk{Channel: id, Work: WorkReset, Total: last}, last)
+	defer r.watch.Done()
+	return f.cutAfter(nums, location{file: 0, offset: end}, r)
 }
 
 // genesis reads the body of record 0 and tells where the record ends.
@@ -183,18 +185,22 @@ func (f *files) lastBlockOf(num int) (last uint64, ok bool, err error) {
 }
 
 // cutAfter removes the files after a place, the highest first, and cuts the file
-// there.
-func (f *files) cutAfter(nums []int, end location) error {
+// there. r is told of the blocks that are gone.
+func (f *files) cutAfter(nums []int, end location, r *removal) error {
 	for _, n := range slices.Backward(nums) {
 		if n <= end.file {
 			break
 		}
+		first, known := f.firstBlock(n)
 		if err := f.fs.Remove(f.path(n)); err != nil {
 			return fmt.Errorf("remove block file: %w", err)
 		}
 		// A gap in the numbers must not be found after a crash.
 		if err := f.fs.SyncDir(f.dir); err != nil {
 			return fmt.Errorf("sync block directory: %w", err)
+		}
+		if known {
+			r.downTo(first)
 		}
 		if err := f.points.Hit(PointAfterRemove); err != nil {
 			return err
@@ -203,5 +209,15 @@ func (f *files) cutAfter(nums []int, end location) error {
 	if err := f.truncate(end.file, end.offset); err != nil {
 		return fmt.Errorf("cut block file %s: %w", f.path(end.file), err)
 	}
+	r.all()
 	return f.points.Hit(PointAfterCut)
+}
+
+// firstBlock is the number of the first block in a file, if it can be read.
+func (f *files) firstBlock(num int) (first uint64, ok bool) {
+	err := f.walk(num, func(rec *record, _ int64) bool {
+		first, ok = rec.number, true
+		return false
+	})
+	return first, ok && err == nil
 }

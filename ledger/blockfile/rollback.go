@@ -148,14 +148,16 @@ func (r *Rollback) Run() error {
 	if err := f.points.Hit(PointAfterHeight); err != nil {
 		return err
 	}
-	if err := r.unindex(f); err != nil {
+	removed := beginRemoval(r.cfg.Progress, Walk{Channel: r.id, Work: WorkRollback, Total: r.last - r.target}, r.last)
+	defer removed.watch.Done()
+	if err := r.unindex(f, removed); err != nil {
 		return fmt.Errorf("remove index entries of channel [%s]: %w", r.id, err)
 	}
 	if err := f.points.Hit(PointAfterUnindex); err != nil {
 		return err
 	}
 	r.cfg.Log.Infof("Channel [%s]: removing blocks %d to %d", r.id, r.target+1, r.last)
-	return f.cutAfter(nums, r.end)
+	return f.cutAfter(nums, r.end, removed)
 }
 
 // errUnknownBlock says that the entries of a block cannot be told.
@@ -164,12 +166,12 @@ var errUnknownBlock = errors.New("block of an index entry cannot be read")
 // unindex removes the entries of the blocks after the target, and the
 // checkpoint. If damaged files do not tell what the entries are, the whole index
 // is dropped: it is rebuilt from the files when they are opened.
-func (r *Rollback) unindex(f *files) error {
+func (r *Rollback) unindex(f *files, removed *removal) error {
 	db, index, err := r.openIndex()
 	if err != nil {
 		return err
 	}
-	err = r.removeEntries(index, f)
+	err = r.removeEntries(index, f, removed)
 	if err == nil {
 		err = index.Delete([]byte(keyCheckpoint), true) // makes the entries' removal durable too
 	}
@@ -181,7 +183,7 @@ func (r *Rollback) unindex(f *files) error {
 	return errors.Join(err, closed)
 }
 
-func (r *Rollback) removeEntries(index *kv.Store, f *files) error {
+func (r *Rollback) removeEntries(index *kv.Store, f *files, removed *removal) error {
 	top, ok, err := lastIndexed(index)
 	if err != nil || !ok {
 		return err
@@ -201,6 +203,7 @@ func (r *Rollback) removeEntries(index *kv.Store, f *files) error {
 		if err := index.Write(batch, false); err != nil {
 			return err
 		}
+		removed.downTo(top + 1)
 	}
 	return nil
 }
