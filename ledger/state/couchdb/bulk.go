@@ -165,7 +165,7 @@ func (d *database) bulkWrite(ctx context.Context, docs []outgoing, revs []string
 	body = append(body, "]}"...)
 	a, err := d.c.call(ctx, request{
 		function: "BatchUpdateDocuments", database: d.name, method: http.MethodPost,
-		path: []string{"_bulk_docs"}, body: body,
+		path: []string{"_bulk_docs"}, body: body, max: d.c.maxAnswer,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("database [%s]: %w", d.name, err)

@@ -61,6 +61,7 @@ type request struct {
 	ifMatch  string
 	retries  int
 	max      int64 // of the answer; 0 means maxShortAnswer
+	discard  bool  // of the answer, only the status matters
 }
 
 // answer is what the server says to a request that it does not refuse.
@@ -223,11 +224,7 @@ func (c *client) once(ctx context.Context, r *request) (*answer, int, error) {
 		return nil, 0, fmt.Errorf("http error calling couchdb: %w", err)
 	}
 	defer resp.Body.Close()
-	limit := r.max
-	if limit == 0 {
-		limit = maxShortAnswer
-	}
-	body, err := readBounded(resp.Body, limit)
+	body, err := r.read(resp)
 	if err != nil {
 		return nil, resp.StatusCode, err
 	}
@@ -235,6 +232,17 @@ func (c *client) once(ctx context.Context, r *request) (*answer, int, error) {
 		return nil, resp.StatusCode, newServerError(resp, body)
 	}
 	return &answer{header: resp.Header, body: body}, resp.StatusCode, nil
+}
+
+func (r *request) read(resp *http.Response) ([]byte, error) {
+	switch {
+	case r.discard && resp.StatusCode == http.StatusOK:
+		_, err := io.Copy(io.Discard, resp.Body)
+		return nil, err
+	case r.max > 0:
+		return readBounded(resp.Body, r.max)
+	}
+	return readBounded(resp.Body, maxShortAnswer)
 }
 
 func readBounded(from io.Reader, limit int64) ([]byte, error) {

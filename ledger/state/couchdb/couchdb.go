@@ -76,6 +76,9 @@ type Provider struct {
 	warmer     *warmer
 	noCommits  sync.Once // tells once that _ensure_full_commit is unknown
 	background sync.WaitGroup
+
+	mu   sync.Mutex     // guards open
+	open map[string]*DB // by channel: what is cached of a channel must be cached once
 }
 
 // parallelRequests bounds the requests that batches and bulk look-ups have under
@@ -96,7 +99,7 @@ func openProvider(ctx context.Context, cfg Config, transport http.RoundTripper) 
 		end()
 		return nil, err
 	}
-	p := &Provider{cfg: cfg, c: c, slots: make(chan struct{}, parallelRequests), close: end, warmer: newWarmer(c)}
+	p := &Provider{cfg: cfg, c: c, slots: make(chan struct{}, parallelRequests), close: end, warmer: newWarmer(c), open: map[string]*DB{}}
 	if err := p.connect(ctx); err != nil {
 		end()
 		c.http.CloseIdleConnections()
@@ -135,13 +138,28 @@ func (p *Provider) connect(ctx context.Context) error {
 
 func (p *Provider) database(name string) *database { return &database{c: p.c, name: name} }
 
-// Open implements state.Provider.
+// Open implements state.Provider. A channel that is open already is given again.
 func (p *Provider) Open(channelID string) (state.DB, error) {
-	db := newDB(p, channelID)
+	p.mu.Lock()
+	db := p.open[channelID]
+	if db == nil {
+		db = newDB(p, channelID)
+		p.open[channelID] = db
+	}
+	p.mu.Unlock()
 	if _, err := db.metadata(context.Background()); err != nil {
 		return nil, err
 	}
 	return db, nil
+}
+
+// forget lets go of channels whose databases are gone.
+func (p *Provider) forget(channelIDs []string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, id := range channelIDs {
+		delete(p.open, id)
+	}
 }
 
 // Close implements state.Provider.

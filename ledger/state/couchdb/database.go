@@ -123,8 +123,8 @@ func (d *database) commitFully(ctx context.Context, missing *sync.Once) error {
 	return nil
 }
 
-// gone tells whether the server does not know a request, as opposed to the
-// database.
+// gone tells whether the server does not know a request, or what it asks for, as
+// opposed to the database.
 func gone(err error) bool {
 	var e *serverError
 	if !errors.As(err, &e) {
@@ -181,7 +181,7 @@ func (d *database) fetch(ctx context.Context, id string) (*answer, error) {
 		function: "ReadDoc", database: d.name, method: http.MethodGet, path: []string{id},
 		query: url.Values{"attachments": {"true"}}, max: d.c.maxAnswer,
 	})
-	if refused(err, http.StatusNotFound) {
+	if refused(err, http.StatusNotFound) && gone(err) { // the document, not the database
 		return nil, nil
 	}
 	return a, err

@@ -37,6 +37,7 @@ func (p *Provider) DropChannels(ctx context.Context, channelIDs []string) error 
 			others = append(others, name)
 		}
 	}
+	defer p.forget(channelIDs)
 	// Without its savepoint a state is built anew, whatever is left of it.
 	for _, name := range append(savepoints, others...) {
 		p.c.log.Infof("Dropping state database %s", name)

@@ -348,6 +348,24 @@ func TestFullCommitThatFails(t *testing.T) {
 	}
 }
 
+// TestDatabaseThatIsGone is not the same as documents that are absent.
+func TestDatabaseThatIsGone(t *testing.T) {
+	db := openFake(t, couchtest.New())
+	mustWrite(t, db, 1, "a", "1")
+	if err := db.p.database("ch_cc").drop(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if v, err := db.Get("cc", "a"); err == nil {
+		t.Errorf("%+v", v)
+	}
+	if err := db.Versions([]state.Lookup{{Namespace: "cc", Key: "b"}}); err == nil {
+		t.Error("versions of a database that is gone")
+	}
+	if err := writes(t, db, 2, "b", "1"); err == nil {
+		t.Error("a write to a database that is gone")
+	}
+}
+
 // openHostile opens a channel over a server that answers everything in one way.
 func openHostile(t testing.TB, status int, contentType string, body []byte) *DB {
 	t.Helper()

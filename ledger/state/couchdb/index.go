@@ -76,7 +76,7 @@ func (d *database) warm(ctx context.Context, i index) error {
 	_, err := d.c.call(ctx, request{
 		function: "WarmIndex", database: d.name, method: http.MethodGet,
 		path:  []string{"_design", strings.TrimPrefix(i.Design, designPrefix), "_view", i.Name},
-		query: url.Values{"stale": {"update_after"}}, max: d.c.maxAnswer,
+		query: url.Values{"stale": {"update_after"}}, discard: true, // it has the whole index
 	})
 	return err
 }

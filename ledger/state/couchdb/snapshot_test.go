@@ -7,6 +7,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -309,9 +310,9 @@ func TestSnapshotsExpire(t *testing.T) {
 
 func TestHalfABatch(t *testing.T) {
 	f := couchtest.New()
-	broken := false
+	var broken atomic.Bool // the warming of indexes reads it, too
 	f.Intercept = func(w http.ResponseWriter, r *http.Request) bool {
-		if broken && strings.HasSuffix(r.URL.Path, "/_bulk_docs") && strings.Contains(r.URL.Path, "other") {
+		if broken.Load() && strings.HasSuffix(r.URL.Path, "/_bulk_docs") && strings.Contains(r.URL.Path, "other") {
 			w.WriteHeader(http.StatusBadGateway)
 			return true
 		}
@@ -329,7 +330,7 @@ func TestHalfABatch(t *testing.T) {
 		t.Fatal(err)
 	}
 	old := mustSnapshot(t, db)
-	broken = true
+	broken.Store(true)
 	if err := batch(2); err == nil || !strings.Contains(err.Error(), "Status Code:502") {
 		t.Errorf("error %v", err)
 	}
@@ -342,7 +343,7 @@ func TestHalfABatch(t *testing.T) {
 	if sp, err := db.Savepoint(); err != nil || sp.Block != 1 {
 		t.Errorf("savepoint %v, %v", sp, err)
 	}
-	broken = false
+	broken.Store(false)
 	if err := batch(2); err != nil {
 		t.Fatal(err)
 	}
