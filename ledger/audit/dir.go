@@ -95,10 +95,8 @@ func Open(path string) (*Dir, error) {
 	}
 	if d.Kind == Orderer {
 		// The orderer's only lock is that of its index.
-		if db, err := d.database(dbOrdererIndex); isLocked(err) {
+		if _, err := d.database(dbOrdererIndex); isLocked(err) {
 			return nil, fmt.Errorf("the orderer is running: lock is already acquired on file %s", filepath.Join(d.root, dbOrdererIndex))
-		} else if db == nil && errors.Is(err, fs.ErrNotExist) {
-			return d, nil
 		}
 		return d, nil
 	}
@@ -160,10 +158,13 @@ func (d *Dir) indexName() string {
 	return dbIndex
 }
 
-// items is what the index of the directory holds.
-func (d *Dir) items() blockfile.IndexItems {
-	if d.Kind == Orderer {
-		return blockfile.IndexNumber
+// items is what the index of a channel holds. Block files and index of a peer may
+// be looked at without the rest; they lie as an orderer's then.
+func (d *Dir) items(channel string) blockfile.IndexItems {
+	if v := d.index(channel); d.Kind == Orderer && v != nil {
+		if _, err := v.TxAt(0, 0); err != nil {
+			return blockfile.IndexNumber
+		}
 	}
 	return blockfile.IndexAll
 }

@@ -76,7 +76,7 @@ func (v *verifier) savepoint(kind, database, name string, next uint64) {
 	height := v.report.Height
 	f := Finding{Kind: kind, Database: database, Key: "savepoint"}
 	switch {
-	case next == height:
+	case next == height, next > height && next <= v.committed: // or blocks are lost, which was said
 		return
 	case next > height:
 		f.Severity, f.Remedy = Damage, remedyDBs

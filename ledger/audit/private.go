@@ -240,6 +240,7 @@ func (v *verifier) concludePrivate(scanned scans) {
 	case p.heads.Pending:
 		f.Severity, f.Problem = Repair, fmt.Sprintf("the private data of block [%d] are prepared, not committed", next)
 		f.Consequence = "the next start commits them"
+	case next > height && next <= v.committed: // blocks are lost, which was said
 	case next > height:
 		f.Severity, f.Problem = Note, fmt.Sprintf("the private data store covers blocks up to [%d], which are not in the block files yet", next-1)
 		f.Consequence = "none: after a rollback or a stop in the middle of a commit this is so until the blocks come again"

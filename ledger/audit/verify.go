@@ -185,7 +185,7 @@ func (v *verifier) skip(name, why string) {
 
 func (d *Dir) verifyChannel(ctx context.Context, id string, o Options) (*Channel, error) {
 	v := &verifier{
-		d: d, id: id, o: o, items: d.items(), index: d.index(id), seeds: newSeeds(),
+		d: d, id: id, o: o, items: d.items(id), index: d.index(id), seeds: newSeeds(),
 		report: &Channel{ID: id}, signing: &signing{known: true},
 	}
 	v.readHeads()

@@ -53,7 +53,7 @@ func (r *record) finding(s Severity, kind, format string, args ...any) Finding {
 // walker goes through the block files of a channel from the first block to the
 // last, past damage as far as it can.
 type walker struct {
-	kind      Kind
+	dir       string
 	files     *blockfile.Files
 	index     *blockfile.IndexView // nil if there is none
 	committed uint64               // blocks that the index says were there
@@ -70,7 +70,7 @@ type walker struct {
 
 func newWalker(d *Dir, channel string, report func(Finding)) (*walker, error) {
 	w := &walker{
-		kind: d.Kind, files: d.files(channel), index: d.index(channel), report: report,
+		dir: d.chainDir(channel), files: d.files(channel), index: d.index(channel), report: report,
 		end: blockfile.Place{File: -1},
 	}
 	var err error
@@ -95,17 +95,32 @@ func (w *walker) run(ctx context.Context, emit emitFunc) error {
 	}
 	if w.next < w.committed && !w.gap {
 		f := Finding{
-			Severity: Damage, Kind: checkFiles,
+			Severity: Damage, Kind: checkFiles, File: w.dir,
 			Problem:     fmt.Sprintf("the index knows %s, the block files end before them", blocks(w.next, w.committed)),
 			Consequence: "committed blocks are lost; the node does not start",
 			Remedy:      remedyCopy,
 		}
-		if n := len(w.list); n > 0 {
+		if name, ok := w.missingFile(); ok {
+			f = f.at(name, 0)
+			f.Problem = fmt.Sprintf("the file is missing, and with it %s, which the index knows", blocks(w.next, w.committed))
+		} else if n := len(w.list); n > 0 {
 			f = f.at(w.list[n-1].Path, w.list[n-1].Size)
 		}
 		w.report(f.atBlock(w.next))
 	}
 	return nil
+}
+
+// missingFile is the file that should hold the block expected, if it is not there.
+func (w *walker) missingFile() (string, bool) {
+	if w.index == nil {
+		return "", false
+	}
+	loc, err := w.index.Block(w.next)
+	if err != nil || slices.ContainsFunc(w.list, func(f blockfile.FileInfo) bool { return f.Number == loc.File }) {
+		return "", false
+	}
+	return w.files.Path(loc.File), true
 }
 
 // blocks names the blocks [from, to).
@@ -326,8 +341,13 @@ func (w *walker) tail(i int, off int64, cause error) {
 	case !last:
 		f.Severity, f.Remedy = Damage, remedyCopy
 		f.Problem = fmt.Sprintf("the last %d bytes of the file are no block (%s), and a later file exists", info.Size-off, reason(cause))
-		f.Consequence = "committed blocks are lost; the node does not start"
+		f.Consequence = "the node does not start"
 		w.gap, w.prev = true, nil
+		if first, ok := w.firstAfter(i); ok && first > w.next && first-w.next < 1<<32 {
+			f.Problem += fmt.Sprintf(", which begins with block [%d]", first)
+			f.Consequence = fmt.Sprintf("%s cannot be read; the node does not start", blocks(w.next, first))
+			w.lose(first)
+		}
 	case w.next < w.committed:
 		f.Severity, f.Remedy = Damage, remedyCopy
 		f.Problem = fmt.Sprintf("%s cannot be read (%s): the last %d bytes of the file are no block, but the index knows %s",
@@ -343,6 +363,17 @@ func (w *walker) tail(i int, off int64, cause error) {
 		}
 	}
 	w.report(f)
+}
+
+// firstAfter is the first block in the files after one.
+func (w *walker) firstAfter(i int) (uint64, bool) {
+	for _, info := range w.list[i+1:] {
+		if info.Size > 0 {
+			first, ok, err := w.files.FirstNumber(info.Number)
+			return first, ok && err == nil
+		}
+	}
+	return 0, false
 }
 
 // resume searches the next record behind a place that cannot be read.

@@ -63,7 +63,7 @@ Exit code 0: sound (what the next start mends by itself counts as sound);
 	}
 	p.flags(cmd)
 	p.pathFlag(cmd)
-	cmd.Flags().BoolVar(&o.state, "state", false, "Compare the state with one built anew from the blocks; takes as much time and room as `peer node rebuild-dbs`.")
+	cmd.Flags().BoolVar(&o.state, "state", false, "Compare the state with one built anew from the blocks; takes as much time and room as a rebuild.")
 	cmd.Flags().BoolVar(&o.couch, "couchdb", false, "The peer keeps its state in CouchDB, so there is none in the directory.")
 	cmd.Flags().StringVar(&o.temp, "tempDir", "", "Where to keep what has to be computed; the system's temporary directory if not given.")
 	return cmd
