@@ -386,6 +386,9 @@ func TestRecommit(t *testing.T) {
 			must(t, l.private.Work(t.Context()))
 		}
 		for db, entries := range s.Changes {
+			if !slices.Contains(databases, db) {
+				t.Errorf("changes of %s are not compared", db)
+			}
 			if want[db] == nil {
 				want[db] = map[string]string{}
 			}
