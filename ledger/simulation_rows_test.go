@@ -586,3 +586,42 @@ func TestShapeOfResults(t *testing.T) {
 		}
 	}
 }
+
+// TestWritesAreChecked: the state database's rules apply to every write of a
+// simulation, private ones too, by key and value; a delete and metadata have the
+// key only. A refused write is no write (LEDGER §5.4).
+func TestWritesAreChecked(t *testing.T) {
+	l := simLedger(t)
+	for name, tc := range map[string]struct {
+		call func(*Simulator) error
+		want string
+	}{
+		"set":                     {func(s *Simulator) error { return s.SetState("cc", "_k", []byte("v")) }, "_k=v"},
+		"delete":                  {func(s *Simulator) error { return s.DeleteState("cc", "_k") }, "_k="},
+		"set metadata":            {func(s *Simulator) error { return s.SetStateMetadata("cc", "_k", metadataMap{"a": nil}) }, "_k="},
+		"delete metadata":         {func(s *Simulator) error { return s.DeleteStateMetadata("cc", "_k") }, "_k="},
+		"set private":             {func(s *Simulator) error { return s.SetPrivateData("cc", "c1", "_k", []byte("v")) }, "_k=v"},
+		"delete private":          {func(s *Simulator) error { return s.DeletePrivateData("cc", "c1", "_k") }, "_k="},
+		"set private metadata":    {func(s *Simulator) error { return s.SetPrivateDataMetadata("cc", "c1", "_k", nil) }, "_k="},
+		"delete private metadata": {func(s *Simulator) error { return s.DeletePrivateDataMetadata("cc", "c1", "_k") }, "_k="},
+	} {
+		snap, err := l.state.Snapshot()
+		must(t, err)
+		asked := ""
+		refusal := errors.New("no such key here")
+		s := newSimulator("tx1", snap, l.metadataUsed, func(key string, value []byte) error {
+			asked += key + "=" + string(value)
+			return refusal
+		})
+		defer s.Done()
+		if err := tc.call(s); !errors.Is(err, refusal) || asked != tc.want {
+			t.Errorf("%s: asked about %q: %v", name, asked, err)
+		}
+		if _, err := s.GetStateRangePage("cc", "", "", 3); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+		if got := described(t, s); got != "range .. false" {
+			t.Errorf("%s: results %s", name, got)
+		}
+	}
+}
