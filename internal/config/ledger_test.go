@@ -42,6 +42,29 @@ func TestLedgerDefaults(t *testing.T) {
 	}
 }
 
+// TestTransientRetention: the retention of the transient store is 1000 blocks
+// unless something else is said (LEDGER §10.3, §20).
+func TestTransientRetention(t *testing.T) {
+	for content, want := range map[string]uint64{
+		"": 1000,
+		"peer: {gossip: {pvtData: {transientstoreMaxBlockRetention: 0}}}": 1000,
+		"peer: {gossip: {pvtData: {transientstoreMaxBlockRetention: 7}}}": 7,
+	} {
+		dir := t.TempDir()
+		if err := os.WriteFile(filepath.Join(dir, "core.yaml"), []byte(content), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		t.Setenv("FABRIC_CFG_PATH", dir)
+		c, err := LoadCore()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := c.Peer.TransientBlockRetention; got != want {
+			t.Errorf("%q: %d", content, got)
+		}
+	}
+}
+
 func TestLedgerSettings(t *testing.T) {
 	got, dir := loadLedgerOf(t, `
 ledger:
