@@ -19,7 +19,7 @@ func (p peerDir) reopen() (*Registry, error) {
 	must(p.t, err)
 	p.t.Cleanup(func() { ledgers.Close() })
 	r := New(Config{Ledgers: ledgers, Pool: validation.NewPool(2), Log: p.log})
-	return r, r.OpenAll()
+	return r, r.OpenAll(p.t.Context())
 }
 
 // TestDamageStopsTheProcess: lost committed blocks are for the operator to

@@ -116,15 +116,19 @@ func (r *Registry) identities(id string) (msp.Deserializer, bool) {
 // OpenAll opens the channels of all ledgers there are (ENDORSE-VALIDATE §11.3).
 // A channel that cannot be opened is logged and left out; the error is that a
 // channel needs capabilities this program does not have, or that committed
-// blocks are damaged (LEDGER §2.3).
-func (r *Registry) OpenAll() error {
+// blocks are damaged (LEDGER §2.3). The end of ctx ends the work on a channel
+// that has much to make up for, and is the error then.
+func (r *Registry) OpenAll(ctx context.Context) error {
 	ids, err := r.cfg.Ledgers.List()
 	if err != nil {
 		return fmt.Errorf("list ledgers: %w", err)
 	}
 	for _, id := range ids {
 		r.log.Infof("Loading chain %s", id)
-		l, err := r.cfg.Ledgers.Open(id)
+		l, err := r.cfg.Ledgers.OpenContext(ctx, id)
+		if err != nil && ctx.Err() != nil {
+			return err
+		}
 		if ledger.IsFatal(err) {
 			return fmt.Errorf("open ledger [%s]: %w", id, err)
 		}

@@ -53,7 +53,7 @@ func (p peerDir) startPulling(ahead int, pull *blockpull.Config) *running {
 	r := &running{t: p.t, ledgers: ledgers, done: make(chan error, 1), Registry: New(Config{
 		Ledgers: ledgers, Pool: validation.NewPool(2), AheadBlocks: ahead, Log: p.log, Pull: pull,
 	})}
-	if err := r.OpenAll(); err != nil {
+	if err := r.OpenAll(p.t.Context()); err != nil {
 		p.t.Fatal(err)
 	}
 	ctx, cancel := context.WithCancel(context.Background())

@@ -65,7 +65,7 @@ func (n *Node) wire(ctx context.Context) error {
 	for _, step := range []func() error{
 		n.openOperations, func() error { return n.openLedgers(ctx) }, n.loadPreResetHeights, n.chooseMode, n.resolveAddress, n.loadTLS, n.openServer,
 		n.makeChannels, n.makeAccess, n.openChaincodeSupport, n.registerAdmin, n.registerEndorser,
-		n.registerEvents, n.watchCertificates, n.openChannels,
+		n.registerEvents, n.watchCertificates, func() error { return n.openChannels(ctx) },
 	} {
 		if err := step(); err != nil {
 			return err
@@ -104,20 +104,14 @@ func (n *Node) openLedgers(ctx context.Context) error {
 	if err := n.refuseUnsupported(); err != nil {
 		return err
 	}
-	dir := filepath.Join(n.cfg.Core.Peer.FileSystemPath, "ledgersData")
-	first := filepath.Join(dir, "ledgerProvider") // the first store of the reference: its name is in the text
+	cfg := n.ledgerConfig()
+	first := filepath.Join(cfg.Dir, "ledgerProvider") // the first store of the reference: its name is in the text
 	if err := os.MkdirAll(first, 0o755); err != nil {
 		return run.Failed(run.Panic, "Error creating dir if missing: error creating dir [%s/]: %w", first, err)
 	}
-	l := n.cfg.Core.Ledger
-	p, err := ledger.OpenProvider(ledger.Config{
-		Dir: dir, OpenState: n.openState(ctx),
-		History: l.HistoryEnabled, PurgeInterval: l.PurgeInterval,
-		CollElgBatchSize: l.EligibilityBatchSize, CollElgBatchesEvery: l.EligibilityBatchesPeriod,
-		Membership: n.isMember,
-		Artifacts:  n.artifacts,
-		Log:        n.cfg.Logging.Root(), Metrics: n.parts.operations.Provider(),
-	})
+	cfg.OpenState, cfg.Metrics = n.openState(ctx), n.parts.operations.Provider()
+	cfg.Progress = ledger.ShowProgress(nil, n.cfg.Logging.Root()) // what is on a terminal is the log
+	p, err := ledger.OpenProvider(cfg)
 	if err != nil {
 		return run.Failed(run.Panic, "%w", err)
 	}
@@ -232,6 +226,10 @@ func (n *Node) makeAccess() error {
 	n.parts.access = acl.New(acl.Config{
 		Channels: n.parts.channels.Bundle, Local: n.cfg.Local, LocalMSPID: n.cfg.Core.Peer.LocalMSPID,
 	})
+	return n.openPackages()
+}
+
+func (n *Node) openPackages() error {
 	store, err := packaging.OpenStore(packaging.StoreConfig{
 		Dir: filepath.Join(n.cfg.Core.Peer.FileSystemPath, "chaincodes"), NewHash: packageHash(n.cfg.Core.Peer.BCCSP),
 		Log: n.cfg.Logging.Root(),
@@ -451,9 +449,9 @@ func (n *Node) watchCertificates() error {
 	return nil
 }
 
-func (n *Node) openChannels() error {
+func (n *Node) openChannels(ctx context.Context) error {
 	n.reportDeployed("")
-	if err := n.parts.channels.OpenAll(); err != nil {
+	if err := n.parts.channels.OpenAll(ctx); err != nil {
 		return run.Failed(run.Panic, "%w", err)
 	}
 	for _, id := range n.parts.channels.List() {

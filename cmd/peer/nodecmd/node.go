@@ -21,7 +21,7 @@ import (
 func New(env *cli.Env) *cobra.Command {
 	const verbs = "Operate a peer node: start|status|reset|rollback."
 	cmd := &cobra.Command{Use: "node", Short: verbs, Long: verbs, PersistentPreRunE: env.InitCmd}
-	cmd.AddCommand(startCmd(env), statusCmd(env), reset(env), rollback(env))
+	cmd.AddCommand(startCmd(env), statusCmd(env), reset(env), rollback(env), rebuildDBs(env))
 	return cmd
 }
 

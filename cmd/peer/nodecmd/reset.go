@@ -1,7 +1,7 @@
 package nodecmd
 
 import (
-	"path/filepath"
+	"context"
 
 	"github.com/spf13/cobra"
 
@@ -16,18 +16,17 @@ func reset(env *cli.Env) *cobra.Command {
 	return &cobra.Command{
 		Use: "reset", Short: "Resets the node.",
 		Long: "Resets all channels to the genesis block. When the command is executed, the peer must be offline. When the peer starts after the reset, it will receive blocks starting with block number one from an orderer or another peer to rebuild the block store and state database.",
-		RunE: func(*cobra.Command, []string) error {
-			return ledger.Reset(ledgerConfig(env))
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return ledger.Reset(ledgerConfig(cmd.Context(), env))
 		},
 	}
 }
 
-// ledgerConfig is what the commands on a peer at rest need to know. Reset and
-// rollback leave a state in CouchDB alone, as the reference does (LEDGER §18.5).
-func ledgerConfig(env *cli.Env) ledger.Config {
-	return ledger.Config{
-		Dir:       filepath.Join(env.Core.Peer.FileSystemPath, "ledgersData"),
-		DropState: node.DropState(env.Core, env.Logging.Root()),
-		Log:       env.Logging.Root(),
-	}
+// ledgerConfig is what the commands on a peer at rest need to know. Progress is
+// shown on standard error. Reset and rollback leave a state in CouchDB alone, as
+// the reference does (LEDGER §18.5).
+func ledgerConfig(ctx context.Context, env *cli.Env) ledger.Config {
+	c := node.OfflineLedgers(ctx, node.Config{Core: env.Core, Logging: env.Logging, Local: env.MSP})
+	c.Progress = ledger.ShowProgress(env.Stderr, env.Logging.Root())
+	return c
 }

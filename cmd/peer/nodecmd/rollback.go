@@ -17,11 +17,11 @@ func rollback(env *cli.Env) *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "rollback", Short: "Rolls back a channel.",
 		Long: "Rolls back a channel to a specified block number. When the command is executed, the peer must be offline. When the peer starts after the rollback, it will receive blocks, which got removed during the rollback, from an orderer or another peer to rebuild the block store and state database.",
-		RunE: func(*cobra.Command, []string) error {
+		RunE: func(cmd *cobra.Command, _ []string) error {
 			if channelID == "" {
 				return errors.New("Must supply channel ID")
 			}
-			return ledger.Rollback(ledgerConfig(env), channelID, blockNumber)
+			return ledger.Rollback(ledgerConfig(cmd.Context(), env), channelID, blockNumber)
 		},
 	}
 	cmd.Flags().StringVarP(&channelID, "channelID", "c", "", "Channel to rollback.")
