@@ -25,6 +25,7 @@ func TestNetwork(t *testing.T) {
 	t.Run("restart without genesis file", r.restart)
 	t.Run("bad inputs", r.badInputs)
 	t.Run("crashes", r.crashes)
+	t.Run("rebuild", r.rebuild)
 }
 
 // deploy makes the channel and deploys the sample chaincode, as the demo does.

@@ -1,0 +1,96 @@
+package e2e
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+// rebuild drops and rebuilds the databases of a peer, with and without --now,
+// kills it meanwhile, and expects that the peer always answers as before.
+func (r *running) rebuild(t *testing.T) {
+	r.invoke(`{"Args":["create","rebuilt","dora","7"]}`, "--waitForEvent")
+	const list, one = `{"Args":["list"]}`, `{"Args":["read","rebuilt"]}`
+	info, all := r.info(0), r.query(0, list)
+	check := func(when string) {
+		t.Helper()
+		if got := r.info(0); got != info {
+			t.Errorf("%s: %s, before %s", when, got, info)
+		}
+		if got := r.query(0, list); got != all {
+			t.Errorf("%s: %d bytes of keys, before %d", when, len(got), len(all))
+		}
+		if got, want := r.query(0, one), `{"id":"rebuilt","owner":"dora","value":7}`; got != want {
+			t.Errorf("%s: %s, want %s", when, got, want)
+		}
+	}
+	command := func(code int, args ...string) result {
+		t.Helper()
+		got := execute(t, r.dir, r.peerEnv(0), "peer", append([]string{"node", "rebuild-dbs"}, args...)...)
+		if got.code != code || got.stdout != "" {
+			t.Fatalf("peer node rebuild-dbs %v: exit code %d\n%s%s", args, got.code, got.stdout, got.stderr)
+		}
+		return got
+	}
+	data := r.path("peer1", "ledgersData")
+	lock := "Error: as another peer node command is executing, wait for that command to complete its execution or terminate it before retrying: lock is already acquired on file " + filepath.Join(data, "fileLock") + "\n"
+	for _, flags := range [][]string{nil, {"--now"}} {
+		if got := command(1, flags...); !strings.Contains(got.stderr, lock) {
+			t.Errorf("of a running peer: %s", got.stderr)
+		}
+	}
+
+	r.peers[0].stop()
+	command(0)
+	for dir, there := range map[string]bool{
+		"stateLeveldb": false, "configHistory": false, "bookkeeper": false, "historyLeveldb": false, "chains/index": false,
+		"chains/chains/mychannel/blockfile_000000": true, "ledgerProvider": true, "pvtdataStore": true,
+		"chains/chains/mychannel/__preResetHeight": false,
+	} {
+		if _, err := os.Stat(filepath.Join(data, dir)); (err == nil) != there {
+			t.Errorf("%s: %v", dir, err)
+		}
+	}
+	command(0)
+	r.peers[0] = r.startPeer(0)
+	for _, line := range []string{"[mychannel] index: block ", "[mychannel] replay: block "} {
+		if !strings.Contains(r.peers[0].log.String(), line) {
+			t.Errorf("the start does not log %q", line)
+		}
+	}
+	check("after rebuild-dbs")
+
+	r.peers[0].stop()
+	if got := command(0, "--now"); !strings.Contains(got.stderr, "[mychannel] replay: block ") || !strings.Contains(got.stderr, ", 100%") {
+		t.Errorf("no progress:\n%s", got.stderr)
+	}
+	r.peers[0] = r.startPeer(0)
+	if strings.Contains(r.peers[0].log.String(), "replay: block") {
+		t.Error("the start rebuilds again")
+	}
+	check("after rebuild-dbs --now")
+
+	for _, text := range []string{"Dropping database [stateLeveldb]", "Dropping database [chains/index]", "indexing blocks", "Replaying blocks"} {
+		r.peers[0].stop()
+		d := start(t, r.dir, r.peerEnv(0), "peer", "node", "rebuild-dbs", "--now")
+		d.waitFor(text)
+		d.kill()
+		r.peers[0] = r.startPeer(0)
+		check("killed at " + text)
+	}
+
+	r.peers[0].stop()
+	command(0)
+	d := start(t, r.dir, r.peerEnv(0), "peer", "node", "start")
+	d.waitFor("Replaying blocks")
+	d.kill()
+	r.peers[0] = r.startPeer(0)
+	check("killed while it was rebuilding")
+	r.invoke(`{"Args":["transfer","rebuilt","emil"]}`, "--waitForEvent")
+	for i := range r.peers {
+		if got := r.query(i, `{"Args":["byOwner","emil"]}`); got != `["rebuilt"]` {
+			t.Errorf("peer %d: assets of emil: %s", i, got)
+		}
+	}
+}
