@@ -18,6 +18,7 @@ import (
 	"github.com/heddle-ledger/heddle/internal/protoutil"
 	"github.com/heddle-ledger/heddle/internal/vfs"
 	"github.com/heddle-ledger/heddle/internal/vfs/errorfs"
+	"github.com/heddle-ledger/heddle/ledger/kv"
 	"github.com/heddle-ledger/heddle/ledger/rwset"
 	"github.com/heddle-ledger/heddle/ledger/state"
 )
@@ -190,11 +191,13 @@ func TestExpectStopsAtPrivateData(t *testing.T) {
 	}
 }
 
-// TestExpectOnFullDisk: what cannot be written is tried again by Commit, which
-// fails as long as it cannot, with nothing in the block file.
+// TestExpectOnFullDisk: if the private store cannot be written to, Commit fails
+// with nothing in the block file, also when there is room again: what was written
+// of the first attempt is known only when the store is opened anew.
 func TestExpectOnFullDisk(t *testing.T) {
 	var full atomic.Bool
-	fs := errorfs.New(vfs.NewMem(), func(op errorfs.Op, name string) error {
+	disk := vfs.NewMem()
+	fs := errorfs.New(disk, func(op errorfs.Op, name string) error {
 		if full.Load() && op == errorfs.OpSync && strings.Contains(name, "/"+dirPrivate+"/") {
 			return syscall.ENOSPC
 		}
@@ -213,6 +216,13 @@ func TestExpectOnFullDisk(t *testing.T) {
 		t.Fatalf("height %d, block file %d", l.Height(), l.blocks.Height())
 	}
 	full.Store(false)
+	var failed *kv.FailedError
+	if err := l.Commit(chain[0]); !errors.As(err, &failed) || l.blocks.Height() != 1 {
+		t.Fatalf("got %v, block file %d", err, l.blocks.Height())
+	}
+	p.Close() // says so again
+	p = openProvider(t, Config{Dir: testDir, FS: disk, manual: true})
+	l = openLedger(t, p, "ch")
 	must(t, l.Commit(chain[0]))
 	must(t, l.Commit(chain[1]))
 }

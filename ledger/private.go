@@ -179,6 +179,9 @@ func (l *Ledger) MissingPrivateData(blocks int) (map[uint64]map[uint64][]Missing
 // other reason has lost data and is refused.
 func (l *Ledger) levelPrivate() error {
 	next, height := l.private.NextBlock(), l.blocks.Height()
+	if l.blocks.Held() != nil {
+		height++
+	}
 	if next >= height {
 		return nil
 	}

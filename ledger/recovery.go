@@ -33,19 +33,10 @@ func (p *Provider) newLedger(ctx context.Context, id string) (*Ledger, error) {
 		return nil, err
 	}
 	l.latest = l.state
-	l.validator = mvcc.Validator{State: l.state, MetadataUsed: l.metadataUsed, CheckWrite: l.state.CheckWrite}
+	l.validator = l.validatorOn(l.state)
 	l.conf = confhistory.Open(p.sides.conf, id)
 	if p.cfg.History {
 		l.history = history.Open(p.sides.history, id)
-	}
-	if h := blocks.Height(); h > 0 {
-		last, err := blocks.BlockByNumber(h - 1)
-		if err != nil {
-			return nil, err
-		}
-		if l.commitHash, err = lastCommitHash(last); err != nil {
-			return nil, err
-		}
 	}
 	if l.private, err = p.sides.private.Open(id, l.blockToLive); err != nil {
 		return nil, err
@@ -58,23 +49,63 @@ func (p *Provider) newLedger(ctx context.Context, id string) (*Ledger, error) {
 		return nil, err
 	}
 	l.height = blocks.Height()
+	if l.height > 0 {
+		last, err := blocks.BlockByNumber(l.height - 1)
+		if err != nil {
+			return nil, err
+		}
+		if l.commitHash, err = lastCommitHash(last); err != nil {
+			return nil, err
+		}
+	}
 	blocks.Publish()
 	return l, nil
 }
 
-// recover replays into state and history the blocks that they do not have. The
-// codes in the blocks are final; nothing is judged again.
+// recover brings state and history level with the blocks, decides on a block that
+// may not have been written completely, and finishes what a crash cut short
+// beside the state.
 func (l *Ledger) recover(ctx context.Context) error {
-	r := &replay{l: l, height: l.blocks.Height(), late: lateState{written: l.state, most: l.lateBlocks}}
+	if err := l.level(ctx); err != nil {
+		return err
+	}
+	if held := l.blocks.Held(); held != nil {
+		if err := l.decideHeld(ctx, held); err != nil {
+			return err
+		}
+		if err := l.level(ctx); err != nil {
+			return err
+		}
+	}
+	height := l.blocks.Height()
+	if height == 0 {
+		return nil
+	}
+	if err := l.books.DropUpTo(height - 1); err != nil {
+		return err
+	}
+	return l.finishOld()
+}
+
+// level replays into state and history the blocks that they do not have. The
+// codes in the blocks are final; nothing is judged again.
+func (l *Ledger) level(ctx context.Context) error {
+	r := &replay{l: l, late: lateState{written: l.state, most: l.lateBlocks}}
 	var err error
 	if r.state, err = l.stateNext(); err != nil {
 		return err
 	}
-	r.history = r.height
 	if l.history != nil {
 		if r.history, err = l.history.Next(); err != nil {
 			return err
 		}
+	}
+	if err := l.acceptKnown(ctx, max(r.state, r.history)); err != nil {
+		return err
+	}
+	r.height = l.blocks.Height()
+	if l.history == nil {
+		r.history = r.height
 	}
 	if r.state > r.height {
 		return aheadError("state", r.state, r.height)
@@ -82,16 +113,7 @@ func (l *Ledger) recover(ctx context.Context) error {
 	if r.history > r.height {
 		return aheadError("history", r.history, r.height)
 	}
-	if err := r.run(ctx); err != nil {
-		return err
-	}
-	if r.height == 0 {
-		return nil
-	}
-	if err := l.books.DropUpTo(r.height - 1); err != nil {
-		return err
-	}
-	return l.finishOld()
+	return r.run(ctx)
 }
 
 // stateNext is the first block that the state does not have.

@@ -37,7 +37,7 @@ func (s *Store) recover(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	end, cuts, err := s.extend(known, nums, indexed)
+	end, before, cuts, err := s.extend(known, nums, indexed)
 	if err != nil {
 		return err
 	}
@@ -47,6 +47,12 @@ func (s *Store) recover(ctx context.Context) error {
 	}
 	if err := s.settle(known, end, nums); err != nil {
 		return err
+	}
+	if s.holdLast && stored != nil && before != nil && end.last >= indexed {
+		if err := s.hold(end, *before); err != nil {
+			return err
+		}
+		end = *before
 	}
 	if value := end.checkpoint.bytes(); string(value) != string(stored) {
 		if err := s.index.Put([]byte(keyCheckpoint), value, true); err != nil {
@@ -243,12 +249,13 @@ func (s *Store) tipBefore(file int, nums []int) (t tip, ok bool, err error) {
 }
 
 // extend follows the chain from t through its file and the later ones, and says
-// what has to be cut off behind it.
-func (s *Store) extend(t tip, nums []int, indexed uint64) (tip, []cut, error) {
+// what has to be cut off behind it. before is the tip before the last block, nil
+// if no block was found.
+func (s *Store) extend(t tip, nums []int, indexed uint64) (end tip, before *tip, cuts []cut, err error) {
 	from := t.file
 	best, err := s.scan(t)
 	if err != nil {
-		return t, nil, err
+		return t, nil, nil, err
 	}
 	for _, n := range nums {
 		// A file that adds no block is not moved to: it may be one just created.
@@ -259,18 +266,21 @@ func (s *Store) extend(t tip, nums []int, indexed uint64) (tip, []cut, error) {
 		probe.file, probe.size = n, 0
 		res, err := s.scan(probe)
 		if err != nil {
-			return t, nil, err
+			return t, nil, nil, err
 		}
 		if res.count > 0 {
 			best = res
 		}
 	}
-	end := best.tip
-	if best.count > 0 && end.last >= indexed && best.torn() {
+	end = best.tip
+	switch {
+	case best.count > 0 && end.last >= indexed && best.torn():
 		end = best.prior
+	case best.count > 0:
+		before = &best.prior
 	}
-	cuts, err := s.leftovers(end, nums)
-	return end, cuts, err
+	cuts, err = s.leftovers(end, nums)
+	return end, before, cuts, err
 }
 
 // leftovers lists what lies behind the end of the chain, or refuses if that

@@ -39,6 +39,9 @@ type Config struct {
 	Log         *flog.Logger
 	Metrics     metrics.Provider
 	Points      *failpoint.Points // crash points of tests
+	// HoldLast lets a last block that the index does not know wait until its owner
+	// has looked at it; see Store.Held.
+	HoldLast bool
 	// Progress shows the rebuilding of an index; nil shows nothing.
 	Progress Progress
 }

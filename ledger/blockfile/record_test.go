@@ -150,7 +150,7 @@ func FuzzOpenTail(f *testing.F) {
 		if fromCheckpoint {
 			from, indexed = known, 2
 		}
-		end, cuts, err := s.extend(from, []int{0}, indexed)
+		end, _, cuts, err := s.extend(from, []int{0}, indexed)
 		if err != nil {
 			return // a later block in the tail
 		}

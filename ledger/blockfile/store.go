@@ -46,8 +46,10 @@ type Store struct {
 	index   *kv.Store
 	items   IndexItems
 	maxSize int64
-	log     *flog.Logger
-	points  *failpoint.Points
+	// holdLast is Config.HoldLast.
+	holdLast bool
+	log      *flog.Logger
+	points   *failpoint.Points
 
 	progress Progress
 
@@ -70,6 +72,7 @@ type Store struct {
 
 	mu        sync.RWMutex // guards what follows; taken inside appendMu
 	tip       tip
+	held      *held         // the last block while it is not decided on
 	published uint64        // height shown to iterators
 	wake      chan struct{} // closed when published moves or the store closes; nil without waiters
 	closed    bool
@@ -87,7 +90,7 @@ func openStore(ctx context.Context, p *Provider, id string) (*Store, error) {
 	}
 	s := &Store{
 		id: id, files: newFiles(cfg.FS, dir), index: p.index.Store(id), items: cfg.Index,
-		maxSize: cfg.MaxFileSize, log: cfg.Log, points: cfg.Points, progress: cfg.Progress,
+		maxSize: cfg.MaxFileSize, holdLast: cfg.HoldLast, log: cfg.Log, points: cfg.Points, progress: cfg.Progress,
 		height:     p.metrics.height.With("channel", id),
 		commitTime: p.metrics.commitTime.With("channel", id),
 		absent:     newAbsentIDs(), recent: newRawCache(),
@@ -151,6 +154,9 @@ func (s *Store) Write(b *protoutil.Block) error {
 	defer s.appendMu.Unlock()
 	if s.failed != nil {
 		return fmt.Errorf("block store of channel [%s] failed earlier: %w", s.id, s.failed)
+	}
+	if s.Held() != nil {
+		return errHeld
 	}
 	t := s.currentTip()
 	if err := checkNext(t, b.Proto().GetHeader()); err != nil {
