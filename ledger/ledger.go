@@ -129,6 +129,15 @@ func (l *Ledger) NewNestedSimulator(txid string) (*Simulator, error) {
 	return newSimulator(txid, snap, l.metadataUsed, l.state.CheckWrite), nil
 }
 
+// validatorOn judges transactions on a state.
+func (l *Ledger) validatorOn(st state.Reader) mvcc.Validator {
+	v := mvcc.Validator{State: st, MetadataUsed: l.metadataUsed, CheckWrite: l.state.CheckWrite}
+	if c, ok := l.state.(state.NamespaceChecker); ok {
+		v.CheckNamespace = c.CheckNamespace
+	}
+	return v
+}
+
 func (l *Ledger) metadataUsed(ns string) bool { return l.books.MetadataUsed(ns) }
 
 // ChannelConfig returns the channel's current configuration as the state has it

@@ -124,7 +124,7 @@ func (r *replay) foresee(b *protoutil.Block) foreseen {
 	}
 	mentionsPrivateData(b) // decodes everything here, for who asks in turn
 	f := foreseen{stored: storedHash(b.Proto())}
-	v := mvcc.Validator{State: lookUp(noState), MetadataUsed: r.l.metadataUsed, CheckWrite: r.l.state.CheckWrite}
+	v := r.l.validatorOn(lookUp(noState))
 	result, err := v.Replay(b, b.Flags())
 	if err != nil { // to be found again in its turn, if it is one
 		return f

@@ -42,6 +42,10 @@ type Validator struct {
 	// CheckWrite applies the state database's rules to public writes; nil
 	// means there are none.
 	CheckWrite func(key string, value []byte) error
+	// CheckNamespace tells whether the state database can hold a namespace of
+	// the state; nil means that it can hold any. The reference stops for good
+	// where it cannot; here the transaction is invalid.
+	CheckNamespace func(ns string) error
 }
 
 // Result is the outcome of a block.
@@ -152,12 +156,34 @@ func hasAction(tx *protoutil.Tx) bool {
 }
 
 func (v *Validator) writesAllowed(set *protoutil.TxRWSet) bool {
+	if v.CheckNamespace != nil && !v.namespacesAllowed(set) {
+		return false
+	}
 	if v.CheckWrite == nil {
 		return true
 	}
 	for i := range set.Namespaces {
 		for _, w := range set.Namespaces[i].KV.GetWrites() {
 			if v.CheckWrite(w.Key, w.Value) != nil {
+				return false
+			}
+		}
+	}
+	return true
+}
+
+// namespacesAllowed tells whether the state database can hold all namespaces that
+// a transaction writes.
+func (v *Validator) namespacesAllowed(set *protoutil.TxRWSet) bool {
+	for i := range set.Namespaces {
+		ns := &set.Namespaces[i]
+		if len(ns.KV.GetWrites())+len(ns.KV.GetMetadataWrites()) > 0 && v.CheckNamespace(ns.Namespace) != nil {
+			return false
+		}
+		for k := range ns.Collections {
+			c := &ns.Collections[k]
+			writes := len(c.Hashed.GetHashedWrites())+len(c.Hashed.GetMetadataWrites()) > 0 || len(c.PvtHash) > 0
+			if writes && (v.CheckNamespace(state.HashedNamespace(ns.Namespace, c.Name)) != nil || v.CheckNamespace(ns.Namespace) != nil) {
 				return false
 			}
 		}

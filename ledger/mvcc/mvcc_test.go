@@ -17,6 +17,7 @@ import (
 
 	"github.com/heddle-ledger/heddle/internal/protoutil"
 	"github.com/heddle-ledger/heddle/internal/vfs"
+	builder "github.com/heddle-ledger/heddle/ledger/rwset"
 	"github.com/heddle-ledger/heddle/ledger/state"
 	"github.com/heddle-ledger/heddle/ledger/state/leveldb"
 )
@@ -303,6 +304,36 @@ func TestUndecodableEnvelopeFailsTheBlock(t *testing.T) {
 	}
 	if _, err := v.Validate(block(3, []byte{0xff}), nil); err == nil {
 		t.Fatal("accepted a block without codes")
+	}
+}
+
+// TestNamespaceRules: what the state database cannot hold is not written. What a
+// transaction only reads there does not matter.
+func TestNamespaceRules(t *testing.T) {
+	v := &Validator{State: openState(t), CheckNamespace: func(ns string) error {
+		if strings.Contains(ns, "/") {
+			return fmt.Errorf("no")
+		}
+		return nil
+	}}
+	for name, tc := range map[string]struct {
+		record func(b *builder.Builder)
+		want   peer.TxValidationCode
+	}{
+		"write":             {func(b *builder.Builder) { b.Write("a/b", "k", []byte("v")) }, peer.TxValidationCode_INVALID_WRITESET},
+		"metadata":          {func(b *builder.Builder) { b.WriteMetadata("a/b", "k", nil) }, peer.TxValidationCode_INVALID_WRITESET},
+		"private write":     {func(b *builder.Builder) { b.WritePrivate("cc", "a/b", "k", []byte("v")) }, peer.TxValidationCode_INVALID_WRITESET},
+		"private metadata":  {func(b *builder.Builder) { b.WritePrivateMetadata("a/b", "c", "k", nil) }, peer.TxValidationCode_INVALID_WRITESET},
+		"read":              {func(b *builder.Builder) { b.Read("a/b", "k", nil) }, 0},
+		"private read":      {func(b *builder.Builder) { b.ReadPrivate("cc", "a/b", "k", nil) }, 0},
+		"range":             {func(b *builder.Builder) { b.OpenRange("a/b", "", "").End() }, 0},
+		"write beside read": {func(b *builder.Builder) { b.Read("a/b", "k", nil); b.Write("cc", "k", []byte("v")) }, 0},
+	} {
+		tx, _ := privateTx(t, tc.record)
+		r, err := v.Validate(block(3, tx), []byte{0})
+		if err != nil || r.Flags[0] != byte(tc.want) {
+			t.Errorf("%s: %v, %v", name, r, err)
+		}
 	}
 }
 

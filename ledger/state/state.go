@@ -118,6 +118,12 @@ type DB interface {
 	CheckWrite(key string, value []byte) error
 }
 
+// NamespaceChecker is a DB that cannot hold every namespace. In one that it cannot
+// hold, reads find nothing.
+type NamespaceChecker interface {
+	CheckNamespace(ns string) error
+}
+
 // Provider opens the states of channels.
 type Provider interface {
 	Open(channelID string) (DB, error)

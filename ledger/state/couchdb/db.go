@@ -91,12 +91,19 @@ func (d *DB) Savepoint() (*state.Version, error) {
 // CheckWrite implements state.DB.
 func (*DB) CheckWrite(key string, value []byte) error { return checkWrite(key, value) }
 
+// CheckNamespace implements state.NamespaceChecker: a database must be able to
+// have the name (LEDGER §5.2).
+func (d *DB) CheckNamespace(ns string) error {
+	_, err := namespaceDB(d.channel, ns)
+	return err
+}
+
 // Get implements state.Reader.
 func (d *DB) Get(ns, key string) (*state.Value, error) {
 	ctx := context.Background()
 	db, err := d.space(ctx, ns)
 	if err != nil {
-		return nil, err
+		return nil, empty(err)
 	}
 	id := documentID(ns, key)
 	if foreign(ns, id) {
@@ -147,7 +154,7 @@ func (d *DB) GetMany(ns string, keys []string) ([]*state.Value, error) {
 	ctx := context.Background()
 	db, err := d.space(ctx, ns)
 	if err != nil {
-		return nil, err
+		return out, empty(err)
 	}
 	docs, err := d.documents(ctx, db, ns, keys)
 	if err != nil {
@@ -217,11 +224,11 @@ func (d *DB) Versions(lookups []state.Lookup) error {
 // revisions returns what is known of documents, asking the server for what is
 // not cached.
 func (d *DB) revisions(ctx context.Context, ns string, ids []string) ([]revision, error) {
+	out := make([]revision, len(ids))
 	db, err := d.space(ctx, ns)
 	if err != nil {
-		return nil, err
+		return out, empty(err)
 	}
-	out := make([]revision, len(ids))
 	var missing []string
 	var places []int
 	for i, id := range ids {

@@ -5,6 +5,7 @@ import (
 	"encoding/base64"
 	"encoding/hex"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"regexp"
 	"strings"
@@ -95,11 +96,26 @@ func hexHash(s string) string {
 func checkedName(name string) (string, error) {
 	switch {
 	case len(name) > maxDatabaseName:
-		return "", fmt.Errorf("database name [%s] is longer than %d bytes", name, maxDatabaseName)
+		return "", &nameError{fmt.Sprintf("database name [%s] is longer than %d bytes", name, maxDatabaseName)}
 	case !databaseName.MatchString(name):
-		return "", fmt.Errorf("database name [%s] does not match pattern [%s]", name, databasePattern)
+		return "", &nameError{fmt.Sprintf("database name [%s] does not match pattern [%s]", name, databasePattern)}
 	}
 	return strings.ReplaceAll(name, ".", "$"), nil
+}
+
+// nameError says that there can be no database of a name, and so no key in it.
+type nameError struct{ text string }
+
+func (e *nameError) Error() string { return e.text }
+
+// empty is nil for a database that cannot be, which reads find empty; transactions
+// may name it all the same.
+func empty(err error) error {
+	var name *nameError
+	if errors.As(err, &name) {
+		return nil
+	}
+	return err
 }
 
 // escapeUpper writes each upper-case letter as $ and its lower-case form.
@@ -148,10 +164,14 @@ func documentID(ns, key string) string {
 	if hashed(ns) {
 		return base64.StdEncoding.EncodeToString([]byte(key))
 	}
-	if utf8.ValidString(key) {
-		return key
+	return validText(key)
+}
+
+func validText(s string) string {
+	if utf8.ValidString(s) {
+		return s
 	}
-	return string([]rune(key))
+	return string([]rune(s))
 }
 
 // foreign tells whether a document's identifier is none of a key: those that
