@@ -53,6 +53,16 @@ type Config struct {
 	Log *flog.Logger
 	// TableSize is the size of a table written by compaction; 0 selects a default.
 	TableSize int
+	// FreshTables is how many tables as big as the write buffer come together
+	// before they are merged into the sorted ones; 0 selects a default. Many of
+	// them make writing random keys cheap, and reading dear: each look-up asks
+	// all of them, each iterator merges them.
+	FreshTables int
+	// SortedSize bounds the bytes of the first level of sorted tables; each
+	// deeper one may be ten times as big. 0 selects a default.
+	SortedSize int
+	// Incompressible tells that compression would not make the values smaller.
+	Incompressible bool
 	// ReadOnly opens an existing database without changing a byte of it: nothing
 	// is repaired, compacted or created, and writes are refused. What the journal
 	// holds is replayed in memory. See Database.JournalCut.
@@ -74,6 +84,8 @@ const (
 	defaultWriteBuffer = 4 << 20
 	defaultBlockCache  = 8 << 20
 	defaultTableSize   = 2 << 20
+	defaultFreshTables = 4
+	defaultSortedSize  = 100 << 20
 )
 
 // Open opens or creates the database of a directory and locks it. The text for
@@ -116,7 +128,7 @@ func Open(cfg Config) (*Database, error) {
 	}
 	d := &Database{stor: stor, dir: cfg.Dir, failure: failure{dir: cfg.Dir}, points: cfg.Points}
 	guarded := &guardedStorage{Storage: stor, failure: &d.failure}
-	if d.ldb, err = leveldb.Open(&orderedStorage{Storage: guarded}, cfg.options()); err != nil {
+	if d.ldb, err = leveldb.Open(&bufferedTables{&orderedStorage{Storage: guarded}}, cfg.options()); err != nil {
 		stor.Close()
 		return nil, openError(cfg.Dir, err)
 	}
@@ -159,21 +171,36 @@ func (d *Database) checkFormat() error {
 }
 
 func (cfg Config) options() *opt.Options {
+	fresh := orDefault(cfg.FreshTables, defaultFreshTables)
 	o := &opt.Options{
-		WriteBuffer:                   orDefault(cfg.WriteBuffer, defaultWriteBuffer),
-		BlockCacheCapacity:            orDefault(cfg.BlockCache, defaultBlockCache),
-		CompactionTableSize:           orDefault(cfg.TableSize, defaultTableSize),
-		DisableSeeksCompaction:        true,
-		DisableLargeBatchTransaction:  true,
-		CompactionTotalSize:           5 * orDefault(cfg.TableSize, defaultTableSize),
-		CompactionTotalSizeMultiplier: 10,
+		ReadOnly:                     cfg.ReadOnly,
+		WriteBuffer:                  orDefault(cfg.WriteBuffer, defaultWriteBuffer),
+		BlockCacheCapacity:           orDefault(cfg.BlockCache, defaultBlockCache),
+		CompactionTableSize:          orDefault(cfg.TableSize, defaultTableSize),
+		CompactionL0Trigger:          fresh,
+		WriteL0SlowdownTrigger:       2 * fresh,
+		WriteL0PauseTrigger:          3 * fresh,
+		DisableSeeksCompaction:       true,
+		DisableLargeBatchTransaction: true,
+		// goleveldb takes this for the size of the fresh tables, a tenth of that of
+		// the first sorted ones.
+		CompactionTotalSize:           orDefault(cfg.SortedSize, defaultSortedSize) / levelFactor,
+		CompactionTotalSizeMultiplier: levelFactor,
+		// With the pool, blocks for the cache may come in a buffer as big as a whole
+		// table, and count as that big: a few of them would fill it.
+		DisableBufferPool: true,
 	}
-	o.ReadOnly = cfg.ReadOnly
 	if cfg.BloomBits > 0 {
 		o.Filter = filter.NewBloomFilter(cfg.BloomBits)
 	}
+	if cfg.Incompressible {
+		o.Compression = opt.NoCompression
+	}
 	return o
 }
+
+// levelFactor is how many times bigger than the level above a level may be.
+const levelFactor = 10
 
 func orDefault(v, def int) int {
 	if v == 0 {
