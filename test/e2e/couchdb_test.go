@@ -41,6 +41,7 @@ func TestCouchDB(t *testing.T) {
 	t.Run("server comes back", c.serverComesBack)
 	t.Run("peer dies", c.peerDies)
 	t.Run("server stays away", c.serverStaysAway)
+	t.Run("rebuild", c.rebuild)
 	t.Run("reset", c.reset)
 }
 
@@ -378,6 +379,11 @@ func (c *couchNetwork) peerDies(t *testing.T) {
 	}
 	l.reach(t, l.count()+10)
 	accepted := l.stop()
+	last, err := cl.invoke(ctx, "create", "last", "x", "1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	accepted = append(accepted, last)
 	events.all(t, accepted)
 	c.compareChains(ctx, t, cl, events.seen(), accepted)
 	c.sameAnswers(t)

@@ -1,8 +1,11 @@
 package e2e
 
 import (
+	"encoding/json"
+	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -93,4 +96,71 @@ func (r *running) rebuild(t *testing.T) {
 			t.Errorf("peer %d: assets of emil: %s", i, got)
 		}
 	}
+}
+
+// rebuild drops and rebuilds the state in CouchDB too, and nobody else's
+// databases.
+func (c *couchNetwork) rebuild(t *testing.T) {
+	if code, body := c.servers[0].get("PUT", "/mychannel2_foreign"); code != http.StatusCreated {
+		t.Fatalf("%d %s", code, body)
+	}
+	databases := func() (ours int, foreign bool) {
+		_, all := c.servers[0].get("GET", "/_all_dbs")
+		var names []string
+		if err := json.Unmarshal([]byte(all), &names); err != nil {
+			t.Fatal(err)
+		}
+		for _, name := range names {
+			if strings.HasPrefix(name, "mychannel_") {
+				ours++
+			}
+		}
+		return ours, slices.Contains(names, "mychannel2_foreign")
+	}
+	before, _ := databases()
+	command := func(env []string, args ...string) result {
+		t.Helper()
+		c.peers[0].stop()
+		got := execute(t, c.dir, env, "peer", append([]string{"node", "rebuild-dbs"}, args...)...)
+		if got.stdout != "" {
+			t.Errorf("standard output: %s", got.stdout)
+		}
+		return got
+	}
+	check := func(when string) {
+		t.Helper()
+		c.peers[0] = c.startPeer(0)
+		c.sameAnswers(t)
+		c.hasIndex(t, 0)
+		if now, foreign := databases(); now != before || !foreign {
+			t.Errorf("%s: %d databases, before %d; the foreign one: %t", when, now, before, foreign)
+		}
+	}
+
+	if got := command(c.peerEnv(0)); got.code != 0 {
+		t.Fatalf("exit code %d\n%s", got.code, got.stderr)
+	}
+	if now, foreign := databases(); now != 0 || !foreign {
+		t.Errorf("%d databases left; the foreign one: %t", now, foreign)
+	}
+	check("rebuild-dbs")
+
+	if got := command(c.peerEnv(0), "--now"); got.code != 0 || !strings.Contains(got.stderr, "[mychannel] replay: block ") {
+		t.Fatalf("exit code %d\n%s", got.code, got.stderr)
+	}
+	c.hasIndex(t, 0)
+	check("rebuild-dbs --now")
+
+	// Without the server nothing is dropped.
+	c.peers[0].stop()
+	c.servers[0].cut()
+	got := execute(t, c.dir, c.peerEnv(0, "CORE_LEDGER_STATE_COUCHDBCONFIG_MAXRETRIESONSTARTUP=1"), "peer", "node", "rebuild-dbs", "--now")
+	if _, err := os.Stat(c.path("peer1", "ledgersData", "historyLeveldb")); err != nil || got.code != 1 || !strings.Contains(got.stderr, "Error: drop the states of the channels: ") {
+		t.Errorf("without server: exit code %d, %v\n%s", got.code, err, got.stderr)
+	}
+	c.servers[0].mend()
+	d := start(t, c.dir, c.peerEnv(0), "peer", "node", "rebuild-dbs", "--now")
+	d.waitFor("Replaying blocks")
+	d.kill()
+	check("killed")
 }
