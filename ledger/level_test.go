@@ -118,21 +118,46 @@ func TestStoresAhead(t *testing.T) {
 	}
 }
 
-// TestPrivateStoreAhead: while the block store catches up nothing is missing, and
-// the blocks take their private data from the private store, whatever is given
-// with them (LEDGER §15.1, §17.4).
-func TestPrivateStoreAhead(t *testing.T) {
+// TestGrowsWithPrivateStoreAhead: while the block store catches up nothing is
+// missing, and the blocks take their private data from the private store,
+// whatever is given with them (LEDGER §15.1, §17.4). Commit hashes go on where
+// they were: the block file becomes what it was (§13.1, §13.4).
+func TestGrowsWithPrivateStoreAhead(t *testing.T) {
 	script := readScript(t)
-	fs := vfs.NewMem()
-	runScript(t, script, fs, nil, nil)
-	want := dump(t, fs)
-	must(t, Rollback(vectorConfig(t, fs), "vecch", 2))
-	p := openProvider(t, vectorConfig(t, fs))
-	l := openLedger(t, p, "vecch")
+	whole := vfs.NewMem()
+	runScript(t, script, whole, nil, nil)
+	want := dump(t, whole)
+	file, err := vfs.ReadFile(whole, blockFile)
+	must(t, err)
+	for name, tc := range map[string]struct {
+		takeBack func(Config) error
+		last     uint64
+	}{
+		"rollback": {func(c Config) error { return Rollback(c, "vecch", 2) }, 2},
+		"reset":    {Reset, 0},
+	} {
+		t.Run(name, func(t *testing.T) {
+			fs := whole.Crash(vfs.KeepUnsynced, 0)
+			must(t, tc.takeBack(vectorConfig(t, fs)))
+			p := openProvider(t, vectorConfig(t, fs))
+			growBesidePrivateStore(t, fs, openLedger(t, p, "vecch"), script, tc.last)
+			must(t, p.Close())
+			compareDumps(t, want, dump(t, fs))
+			again, err := vfs.ReadFile(fs, blockFile)
+			must(t, err)
+			if string(again) != string(file) {
+				t.Error("the block file is another one")
+			}
+		})
+	}
+}
+
+func growBesidePrivateStore(t *testing.T, fs *vfs.Mem, l *Ledger, script *chainScript, last uint64) {
+	t.Helper()
 	private := dump(t, fs.Crash(vfs.KeepUnsynced, 0))["pvtdataStore"]
 	for i := range script.steps {
 		st := &script.steps[i]
-		if st.Block == nil || *st.Block <= 2 {
+		if st.Block == nil || *st.Block <= last {
 			continue
 		}
 		if !l.PrivateDataExists(*st.Block) || l.PrivateDataExists(11) {
@@ -142,15 +167,15 @@ func TestPrivateStoreAhead(t *testing.T) {
 			t.Errorf("missing before block %d: %v, %v", *st.Block, missing, err)
 		}
 		b, _ := script.given(t, st)
-		nonsense := &PrivateData{Sets: map[uint64]*rwset.TxPvtReadWriteSet{0: {}}, Missing: map[uint64][]MissingCollection{0: {{Namespace: "x", Collection: "y", Eligible: true}}}}
-		must(t, l.CommitWithPrivateData(b, nonsense))
+		must(t, l.CommitWithPrivateData(b, &PrivateData{
+			Sets:    map[uint64]*rwset.TxPvtReadWriteSet{0: {}},
+			Missing: map[uint64][]MissingCollection{0: {{Namespace: "x", Collection: "y", Eligible: true}}},
+		}))
 		if now := dump(t, fs.Crash(vfs.KeepUnsynced, 0))["pvtdataStore"]; *st.Block != 6 {
 			compareDumps(t, map[string]map[string]string{"pvtdataStore": private}, map[string]map[string]string{"pvtdataStore": now})
 		}
 		must(t, l.private.Work(t.Context())) // block 6 makes this peer eligible again
 	}
-	must(t, p.Close())
-	compareDumps(t, want, dump(t, fs))
 }
 
 // TestPrivateStoreBehind: private data that are gone cannot be had from the
