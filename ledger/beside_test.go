@@ -305,3 +305,25 @@ func answersWait(t *testing.T, point string) {
 	must(t, p.Close())
 	time.Sleep(2 * time.Second) // goleveldb's goroutines end by and by
 }
+
+// TestNothingRunsAfterClose: the bubble of a test ends only when every goroutine
+// in it has.
+func TestNothingRunsAfterClose(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		genesis := genesisOf("ch")
+		p := openProvider(t, Config{Dir: testDir, FS: vfs.NewMem(), History: true, PurgeInterval: 1})
+		l, err := p.Create(genesis)
+		must(t, err)
+		r := newReading(t, l)
+		it := l.Iterator(9)
+		go func() { _, _ = it.Next(context.Background()) }()
+		go func() { _ = l.WaitHeight(context.Background(), 9) }()
+		b := stampBlock(t, genesis)
+		l.Expect(b)
+		must(t, l.Commit(b))
+		r.done()
+		it.Close()
+		must(t, p.Close())
+		time.Sleep(2 * time.Second) // goleveldb's goroutines end by and by
+	})
+}
