@@ -30,7 +30,7 @@ func addKeys(to *ledgerstore.PvtdataKeys, ns, coll string, list []*ledgerstore.K
 		to.Map = map[string]*ledgerstore.KeyCollections{}
 	}
 	colls := to.Map[ns]
-	if colls == nil {
+	if colls.GetMap() == nil { // also an entry on disk may have none
 		colls = &ledgerstore.KeyCollections{Map: map[string]*ledgerstore.KeysAndHashes{}}
 		to.Map[ns] = colls
 	}
