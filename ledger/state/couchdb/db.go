@@ -2,6 +2,7 @@ package couchdb
 
 import (
 	"context"
+	"fmt"
 	"sync"
 	"time"
 
@@ -91,11 +92,16 @@ func (d *DB) Savepoint() (*state.Version, error) {
 // CheckWrite implements state.DB.
 func (*DB) CheckWrite(key string, value []byte) error { return checkWrite(key, value) }
 
-// CheckNamespace implements state.NamespaceChecker: a database must be able to
-// have the name (LEDGER §5.2).
-func (d *DB) CheckNamespace(ns string) error {
-	_, err := namespaceDB(d.channel, ns)
-	return err
+// CheckKey implements state.KeyChecker: a database must be able to have the
+// namespace's name (LEDGER §5.2), and a document the key's.
+func (d *DB) CheckKey(ns, key string) error {
+	if _, err := namespaceDB(d.channel, ns); err != nil {
+		return err
+	}
+	if foreign(ns, documentID(ns, key)) {
+		return fmt.Errorf("key [%s] can not be kept in CouchDB", key)
+	}
+	return nil
 }
 
 // Get implements state.Reader.

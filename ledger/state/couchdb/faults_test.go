@@ -288,6 +288,29 @@ func TestRefusedDocuments(t *testing.T) {
 	}
 }
 
+// TestLongKeys do not fit into the first line of a request.
+func TestLongKeys(t *testing.T) {
+	f := couchtest.New()
+	f.Intercept = func(w http.ResponseWriter, r *http.Request) bool {
+		if len(r.URL.EscapedPath()) > 8000 {
+			w.WriteHeader(http.StatusRequestURITooLong)
+			return true
+		}
+		return false
+	}
+	db := openFake(t, f)
+	long := strings.Repeat("é", 5000)
+	mustWrite(t, db, 1, long, "1", long+"2", `{"n":1}`)
+	expect(t, db, long, "1")
+	expect(t, db, long+"2", `{"n":1}`)
+	expect(t, db, long+"3", "")
+	f.Put("ch_cc", long, map[string]any{"~version": "9:9"}) // so that they are written singly
+	f.Put("ch_cc", long+"2", map[string]any{"~version": "9:9"})
+	mustWrite(t, db, 2, long, "2", long+"2", "")
+	expect(t, db, long, "2")
+	expect(t, db, long+"2", "")
+}
+
 // TestSingleWritesConflict: the document changes again between the look at its
 // revision and the write.
 func TestSingleWritesConflict(t *testing.T) {

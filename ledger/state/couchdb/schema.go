@@ -162,10 +162,17 @@ func hashed(ns string) bool {
 // valid (LEDGER §5.4).
 func documentID(ns, key string) string {
 	if hashed(ns) {
+		if key == "" {
+			return emptyHashID
+		}
 		return base64.StdEncoding.EncodeToString([]byte(key))
 	}
 	return validText(key)
 }
+
+// emptyHashID is the document of an empty hash, which only a made-up transaction
+// has. It is no base64 of anything else.
+const emptyHashID = "="
 
 func validText(s string) string {
 	if utf8.ValidString(s) {

@@ -175,6 +175,34 @@ func TestSnapshotOfAnIdlePeer(t *testing.T) {
 	})
 }
 
+// TestSnapshotDuringPreparation comes when the batch was believed to have nobody
+// to look back.
+func TestSnapshotDuringPreparation(t *testing.T) {
+	f := couchtest.New()
+	var db *DB
+	var late state.Snapshot
+	armed := false
+	f.Intercept = func(_ http.ResponseWriter, r *http.Request) bool {
+		if armed && r.URL.Path == "/ch_cc/_all_docs" {
+			armed = false
+			late = mustSnapshot(t, db)
+		}
+		return false
+	}
+	db = openFake(t, f, func(c *Config) { c.AutoWarmIndexes = false })
+	mustWrite(t, db, 1, "a", "1", "b", "1")
+	db.revs.clear()
+	armed = true
+	mustWrite(t, db, 2, "a", "2", "b", "", "c", "2")
+	if got := scanned(t, late, "", ""); got != "a=1 b=1" {
+		t.Error(got)
+	}
+	late.Release()
+	if got := scanned(t, db, "", ""); got != "a=2 c=2" {
+		t.Error(got)
+	}
+}
+
 const anyDocument = `{"selector":{"_id":{"$gt":null}}}`
 
 func ask(t testing.TB, s state.Snapshot) (string, error) {
