@@ -323,6 +323,11 @@ func (v *IndexView) Tx(txid string) (Location, error) {
 	return v.locate(txKey(nil, prefixTx, txid))
 }
 
+// TxAt finds a transaction by block and place in it.
+func (v *IndexView) TxAt(block, tx uint64) (Location, error) {
+	return v.locate(blockTxKey(nil, block, tx))
+}
+
 // BlockOfTx finds the record of the block that holds the first transaction of an
 // id.
 func (v *IndexView) BlockOfTx(txid string) (Location, error) {
