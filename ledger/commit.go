@@ -6,6 +6,7 @@ import (
 
 	"github.com/hyperledger/fabric-protos-go-apiv2/common"
 
+	"github.com/heddle-ledger/heddle/internal/flog"
 	"github.com/heddle-ledger/heddle/internal/protoutil"
 	"github.com/heddle-ledger/heddle/ledger/bookkeeper"
 	"github.com/heddle-ledger/heddle/ledger/mvcc"
@@ -150,6 +151,11 @@ func (c *commit) judge() error {
 	}
 	if err := l.validator.ApplyPrivate(c.result, c.number, c.private.sets()); err != nil {
 		return err
+	}
+	if n := len(c.result.Refused); n > 0 {
+		r := &c.result.Refused[0]
+		l.log.Warningf("[%s] Block [%d] has [%d] private writes that the state database can not take; they count as missing. The first one is to collection [%s:%s]: %s",
+			l.id, c.number, n, flog.Foreign(r.Namespace), flog.Foreign(r.Collection), flog.ForeignError(r.Err))
 	}
 	return c.listen()
 }

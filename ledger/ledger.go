@@ -132,8 +132,8 @@ func (l *Ledger) NewNestedSimulator(txid string) (*Simulator, error) {
 // validatorOn judges transactions on a state.
 func (l *Ledger) validatorOn(st state.Reader) mvcc.Validator {
 	v := mvcc.Validator{State: st, MetadataUsed: l.metadataUsed, CheckWrite: l.state.CheckWrite}
-	if c, ok := l.state.(state.NamespaceChecker); ok {
-		v.CheckNamespace = c.CheckNamespace
+	if c, ok := l.state.(state.KeyChecker); ok {
+		v.CheckKey = c.CheckKey
 	}
 	return v
 }

@@ -10,6 +10,7 @@ import (
 	"github.com/hyperledger/fabric-protos-go-apiv2/ledger/rwset/kvrwset"
 	"github.com/hyperledger/fabric-protos-go-apiv2/peer"
 
+	"github.com/heddle-ledger/heddle/internal/flog"
 	"github.com/heddle-ledger/heddle/internal/protoutil"
 	"github.com/heddle-ledger/heddle/ledger/bookkeeper"
 	"github.com/heddle-ledger/heddle/ledger/mvcc"
@@ -221,6 +222,10 @@ func (l *Ledger) applyOldWrite(batch *state.Batch, books *bookkeeper.Changes, k 
 			return nil
 		}
 		w.Version = hashed.Version
+	}
+	if err := l.validator.RefusesPrivate(k.ns, k.coll, k.key, w.Value); err != nil {
+		l.log.Warningf("[%s] Reconciled data of collection [%s:%s] are not what the state database can take: %s", l.id, flog.Foreign(k.ns), flog.Foreign(k.coll), flog.ForeignError(err))
+		return nil
 	}
 	batch.Put(state.PrivateNamespace(k.ns, k.coll), w)
 	if w.Delete {

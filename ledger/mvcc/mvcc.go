@@ -42,16 +42,19 @@ type Validator struct {
 	// CheckWrite applies the state database's rules to public writes; nil
 	// means there are none.
 	CheckWrite func(key string, value []byte) error
-	// CheckNamespace tells whether the state database can hold a namespace of
-	// the state; nil means that it can hold any. The reference stops for good
-	// where it cannot; here the transaction is invalid.
-	CheckNamespace func(ns string) error
+	// CheckKey tells whether the state database can hold a key of one of its
+	// namespaces at all; nil means that it can hold any. The reference stops for
+	// good where it cannot; here the transaction is invalid.
+	CheckKey func(ns, key string) error
 }
 
 // Result is the outcome of a block.
 type Result struct {
 	Flags   []byte // final codes, one per transaction
 	Updates *Updates
+	// Refused are the private writes of valid transactions that the state
+	// database cannot take; see ApplyPrivate.
+	Refused []Refusal
 	// RWSets has the read-write set of every transaction that is valid and has
 	// one, by transaction number.
 	RWSets []*protoutil.TxRWSet
@@ -155,16 +158,21 @@ func hasAction(tx *protoutil.Tx) bool {
 	return err == nil && r.Extension != nil
 }
 
+// writesAllowed applies the state database's rules to what is written in public,
+// and looks whether it can hold all the rest.
 func (v *Validator) writesAllowed(set *protoutil.TxRWSet) bool {
-	if v.CheckNamespace != nil && !v.namespacesAllowed(set) {
-		return false
-	}
-	if v.CheckWrite == nil {
+	if v.CheckWrite == nil && v.CheckKey == nil {
 		return true
 	}
 	for i := range set.Namespaces {
-		for _, w := range set.Namespaces[i].KV.GetWrites() {
-			if v.CheckWrite(w.Key, w.Value) != nil {
+		ns := &set.Namespaces[i]
+		for _, w := range ns.KV.GetWrites() {
+			if v.refuses(ns.Namespace, w.Key, w.Value) != nil {
+				return false
+			}
+		}
+		for k := range ns.Collections {
+			if !v.hashesAllowed(ns.Namespace, &ns.Collections[k]) {
 				return false
 			}
 		}
@@ -172,20 +180,29 @@ func (v *Validator) writesAllowed(set *protoutil.TxRWSet) bool {
 	return true
 }
 
-// namespacesAllowed tells whether the state database can hold all namespaces that
-// a transaction writes.
-func (v *Validator) namespacesAllowed(set *protoutil.TxRWSet) bool {
-	for i := range set.Namespaces {
-		ns := &set.Namespaces[i]
-		if len(ns.KV.GetWrites())+len(ns.KV.GetMetadataWrites()) > 0 && v.CheckNamespace(ns.Namespace) != nil {
-			return false
+// refuses is why the state database does not take a value in plain text.
+func (v *Validator) refuses(ns, key string, value []byte) error {
+	if v.CheckWrite != nil {
+		if err := v.CheckWrite(key, value); err != nil {
+			return err
 		}
-		for k := range ns.Collections {
-			c := &ns.Collections[k]
-			writes := len(c.Hashed.GetHashedWrites())+len(c.Hashed.GetMetadataWrites()) > 0 || len(c.PvtHash) > 0
-			if writes && (v.CheckNamespace(state.HashedNamespace(ns.Namespace, c.Name)) != nil || v.CheckNamespace(ns.Namespace) != nil) {
+	}
+	if v.CheckKey != nil {
+		return v.CheckKey(ns, key)
+	}
+	return nil
+}
+
+func (v *Validator) hashesAllowed(ns string, c *protoutil.CollRWSet) bool {
+	for _, w := range c.Hashed.GetHashedWrites() {
+		key := hashKey(w.KeyHash)
+		switch {
+		case c.Name == "": // becomes a public write (LEDGER §12.5)
+			if v.refuses(ns, key, w.ValueHash) != nil {
 				return false
 			}
+		case v.CheckKey != nil && v.CheckKey(state.HashedNamespace(ns, c.Name), key) != nil:
+			return false
 		}
 	}
 	return true

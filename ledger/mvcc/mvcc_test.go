@@ -13,6 +13,8 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/hyperledger/fabric-protos-go-apiv2/common"
+	"github.com/hyperledger/fabric-protos-go-apiv2/ledger/rwset"
+	"github.com/hyperledger/fabric-protos-go-apiv2/ledger/rwset/kvrwset"
 	"github.com/hyperledger/fabric-protos-go-apiv2/peer"
 
 	"github.com/heddle-ledger/heddle/internal/protoutil"
@@ -307,33 +309,96 @@ func TestUndecodableEnvelopeFailsTheBlock(t *testing.T) {
 	}
 }
 
-// TestNamespaceRules: what the state database cannot hold is not written. What a
-// transaction only reads there does not matter.
-func TestNamespaceRules(t *testing.T) {
-	v := &Validator{State: openState(t), CheckNamespace: func(ns string) error {
-		if strings.Contains(ns, "/") {
-			return fmt.Errorf("no")
-		}
-		return nil
-	}}
+// TestKeysThatCannotBe: what the state database cannot hold is not written. What
+// a transaction only reads there does not matter, nor metadata, for want of a
+// value. Hashes of a collection without name become public.
+func TestKeysThatCannotBe(t *testing.T) {
+	v := &Validator{
+		State: openState(t),
+		CheckKey: func(ns, key string) error {
+			if strings.Contains(ns, "/") || ns == "cc$$hc" && key == "" {
+				return fmt.Errorf("no")
+			}
+			return nil
+		},
+		CheckWrite: func(key string, value []byte) error {
+			if strings.HasPrefix(key, "_") || string(value) == "_" {
+				return fmt.Errorf("no")
+			}
+			return nil
+		},
+	}
+	hashed := func(coll, key, value string) []byte {
+		return endorserTx(protoutil.Marshal(&rwset.TxReadWriteSet{NsRwset: []*rwset.NsReadWriteSet{{
+			Namespace: "cc", CollectionHashedRwset: []*rwset.CollectionHashedReadWriteSet{{
+				CollectionName: coll, HashedRwset: protoutil.Marshal(&kvrwset.HashedRWSet{HashedWrites: []*kvrwset.KVWriteHash{
+					{KeyHash: []byte(key), ValueHash: []byte(value)},
+				}}),
+			}},
+		}}}))
+	}
+	recorded := func(record func(b *builder.Builder)) []byte {
+		tx, _ := privateTx(t, record)
+		return tx
+	}
+	refused := peer.TxValidationCode_INVALID_WRITESET
 	for name, tc := range map[string]struct {
-		record func(b *builder.Builder)
-		want   peer.TxValidationCode
+		tx   []byte
+		want peer.TxValidationCode
 	}{
-		"write":             {func(b *builder.Builder) { b.Write("a/b", "k", []byte("v")) }, peer.TxValidationCode_INVALID_WRITESET},
-		"metadata":          {func(b *builder.Builder) { b.WriteMetadata("a/b", "k", nil) }, peer.TxValidationCode_INVALID_WRITESET},
-		"private write":     {func(b *builder.Builder) { b.WritePrivate("cc", "a/b", "k", []byte("v")) }, peer.TxValidationCode_INVALID_WRITESET},
-		"private metadata":  {func(b *builder.Builder) { b.WritePrivateMetadata("a/b", "c", "k", nil) }, peer.TxValidationCode_INVALID_WRITESET},
-		"read":              {func(b *builder.Builder) { b.Read("a/b", "k", nil) }, 0},
-		"private read":      {func(b *builder.Builder) { b.ReadPrivate("cc", "a/b", "k", nil) }, 0},
-		"range":             {func(b *builder.Builder) { b.OpenRange("a/b", "", "").End() }, 0},
-		"write beside read": {func(b *builder.Builder) { b.Read("a/b", "k", nil); b.Write("cc", "k", []byte("v")) }, 0},
+		"write":                {recorded(func(b *builder.Builder) { b.Write("a/b", "k", []byte("v")) }), refused},
+		"delete":               {recorded(func(b *builder.Builder) { b.Write("a/b", "k", nil) }), refused},
+		"metadata":             {recorded(func(b *builder.Builder) { b.WriteMetadata("a/b", "k", nil) }), 0},
+		"private write":        {recorded(func(b *builder.Builder) { b.WritePrivate("cc", "a/b", "k", []byte("v")) }), refused},
+		"private metadata":     {recorded(func(b *builder.Builder) { b.WritePrivateMetadata("a/b", "c", "k", nil) }), 0},
+		"read":                 {recorded(func(b *builder.Builder) { b.Read("a/b", "k", nil) }), 0},
+		"private read":         {recorded(func(b *builder.Builder) { b.ReadPrivate("cc", "a/b", "k", nil) }), 0},
+		"range":                {recorded(func(b *builder.Builder) { b.OpenRange("a/b", "", "").End() }), 0},
+		"hash":                 {hashed("c", "_h", "_"), 0},
+		"hash that cannot be":  {hashed("c", "", "h"), refused},
+		"no collection":        {hashed("", "h", "h"), 0},
+		"no collection, key":   {hashed("", "_h", "h"), refused},
+		"no collection, value": {hashed("", "h", "_"), refused},
 	} {
-		tx, _ := privateTx(t, tc.record)
-		r, err := v.Validate(block(3, tx), []byte{0})
+		r, err := v.Validate(block(3, tc.tx), []byte{0})
 		if err != nil || r.Flags[0] != byte(tc.want) {
 			t.Errorf("%s: %v, %v", name, r, err)
 		}
+	}
+}
+
+// TestPrivateWritesThatCannotBe count as missing; the rest of the set is written.
+func TestPrivateWritesThatCannotBe(t *testing.T) {
+	tx, set := privateTx(t, func(b *builder.Builder) {
+		b.WritePrivate("cc", "c", "k", []byte("v"))
+		b.WritePrivate("cc", "c", "_k", []byte("v"))
+		b.WritePrivate("cc", "c", "l", []byte("_"))
+		b.WritePrivate("cc", "c", "gone", nil)
+	})
+	v := &Validator{
+		State: openState(t),
+		CheckKey: func(ns, key string) error {
+			if ns == "cc$$pc" && key == "gone" {
+				return fmt.Errorf("no such document")
+			}
+			return nil
+		},
+		CheckWrite: func(key string, value []byte) error {
+			if key == "_k" || string(value) == "_" {
+				return fmt.Errorf("no")
+			}
+			return nil
+		},
+	}
+	r, err := v.Validate(block(3, tx), []byte{0})
+	if err != nil || r.Flags[0] != 0 {
+		t.Fatal(r, err)
+	}
+	if err := v.ApplyPrivate(r, 3, PrivateSets{0: set}); err != nil {
+		t.Fatal(err)
+	}
+	if p := r.Updates.Private("cc", "c"); p.Len() != 1 || p.Get("k") == nil || len(r.Refused) != 3 || r.Updates.Hashed("cc", "c").Len() != 4 {
+		t.Errorf("%d private writes, refused %v", p.Len(), r.Refused)
 	}
 }
 

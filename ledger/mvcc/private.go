@@ -28,8 +28,17 @@ func (e *HashMismatchError) Error() string {
 		e.Namespace, e.Collection, e.Public, e.Private)
 }
 
+// Refusal is a private write that the state database cannot take, and why.
+type Refusal struct {
+	Namespace, Collection, Key string
+	Err                        error
+}
+
 // ApplyPrivate adds the private writes of the valid transactions to the
-// updates. Sets of other transactions and missing ones are passed over.
+// updates. Sets of other transactions and missing ones are passed over. So are,
+// as if they were missing, writes that the state database cannot take: an
+// endorser can make them and have them in a valid transaction, since their hashes
+// do not tell, and the reference stops for good at them (LEDGER §5.4).
 func (v *Validator) ApplyPrivate(r *Result, block uint64, sets PrivateSets) error {
 	if len(sets) == 0 {
 		return nil
@@ -40,7 +49,7 @@ func (v *Validator) ApplyPrivate(r *Result, block uint64, sets PrivateSets) erro
 		if public == nil || set == nil || !hasPrivateHash(public) {
 			continue
 		}
-		b, err := r.applyPrivateTx(public, set, state.Version{Block: block, Tx: uint64(i)})
+		b, err := v.applyPrivateTx(r, public, set, state.Version{Block: block, Tx: uint64(i)})
 		if err != nil {
 			return fmt.Errorf("private data of transaction [%d] of block [%d]: %w", i, block, err)
 		}
@@ -50,6 +59,20 @@ func (v *Validator) ApplyPrivate(r *Result, block uint64, sets PrivateSets) erro
 		if err := v.bumpPrivate(r.Updates, b); err != nil {
 			return err
 		}
+	}
+	return nil
+}
+
+// RefusesPrivate is why the state database cannot take a private write; nil if it
+// can.
+func (v *Validator) RefusesPrivate(ns, coll, key string, value []byte) error {
+	if v.CheckWrite != nil {
+		if err := v.CheckWrite(key, value); err != nil {
+			return err
+		}
+	}
+	if v.CheckKey != nil {
+		return v.CheckKey(state.PrivateNamespace(ns, coll), key)
 	}
 	return nil
 }
@@ -85,7 +108,7 @@ func PrivateHash(set *protoutil.TxRWSet, ns, coll string) []byte {
 // version of its hashed key.
 type bump struct{ ns, coll, key string }
 
-func (r *Result) applyPrivateTx(public *protoutil.TxRWSet, set *rwset.TxPvtReadWriteSet, version state.Version) ([]bump, error) {
+func (v *Validator) applyPrivateTx(r *Result, public *protoutil.TxRWSet, set *rwset.TxPvtReadWriteSet, version state.Version) ([]bump, error) {
 	var bumps []bump
 	for _, ns := range set.GetNsPvtRwset() {
 		for _, c := range ns.GetCollectionPvtRwset() {
@@ -98,6 +121,10 @@ func (r *Result) applyPrivateTx(public *protoutil.TxRWSet, set *rwset.TxPvtReadW
 				return nil, fmt.Errorf("error unmarshaling KVRWSet: %w", err)
 			}
 			for _, w := range writes.Writes {
+				if err := v.RefusesPrivate(ns.Namespace, c.CollectionName, w.Key, w.Value); err != nil {
+					r.Refused = append(r.Refused, Refusal{ns.Namespace, c.CollectionName, w.Key, err})
+					continue
+				}
 				isDelete := w.IsDelete || len(w.Value) == 0
 				r.Updates.PutPrivate(ns.Namespace, c.CollectionName, state.Write{Key: w.Key, Value: w.Value, Delete: isDelete, Version: version})
 			}

@@ -118,10 +118,10 @@ type DB interface {
 	CheckWrite(key string, value []byte) error
 }
 
-// NamespaceChecker is a DB that cannot hold every namespace. In one that it cannot
-// hold, reads find nothing.
-type NamespaceChecker interface {
-	CheckNamespace(ns string) error
+// KeyChecker is a DB that cannot hold every key of every namespace. Where it cannot
+// hold one, reads find nothing.
+type KeyChecker interface {
+	CheckKey(ns, key string) error
 }
 
 // Provider opens the states of channels.

@@ -2,6 +2,7 @@ package couchdb
 
 import (
 	"encoding/base64"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -17,7 +18,7 @@ import (
 func TestNamespacesThatCannotBe(t *testing.T) {
 	db := openFake(t, couchtest.New())
 	for _, ns := range []string{"a/b", "ü", "\xff", "cc$$hc/d", "x y", "a\x00b"} {
-		if db.CheckNamespace(ns) == nil {
+		if db.CheckKey(ns, "k") == nil {
 			t.Errorf("%q can be", ns)
 		}
 		if v, err := db.Get(ns, "k"); v != nil || err != nil {
@@ -37,7 +38,7 @@ func TestNamespacesThatCannotBe(t *testing.T) {
 		it.Close()
 	}
 	for _, ns := range []string{"", "cc", "My-Chain_Code.1", "cc$$hcoll", "cc$$pColl", strings.Repeat("n", 400), strings.Repeat("N", 64) + "$$h" + strings.Repeat("C", 300)} {
-		if err := db.CheckNamespace(ns); err != nil {
+		if err := db.CheckKey(ns, "k"); err != nil {
 			t.Errorf("%q: %v", ns, err)
 		}
 	}
@@ -89,5 +90,37 @@ func TestRangesThatNobodyCanHaveRead(t *testing.T) {
 		if n != tc.want {
 			t.Errorf("%s [%q, %q): %d results, want %d", tc.ns, tc.start, tc.end, n, tc.want)
 		}
+	}
+}
+
+// TestKeysThatCannotBe: identifiers that CouchDB or the savepoint has taken, and
+// the hash of nothing, which is kept like any other.
+func TestKeysThatCannotBe(t *testing.T) {
+	db := openFake(t, couchtest.New())
+	for _, k := range []struct {
+		ns, key string
+		ok      bool
+	}{
+		{"cc", "_k", false},
+		{"cc", "", false},
+		{"", savepointID, false},
+		{"cc", savepointID, true},
+		{"cc$$hc", "", true},
+		{"cc$$hc", "_k", true},
+		{"cc$$pc", "_k", false},
+	} {
+		if err := db.CheckKey(k.ns, k.key); (err == nil) != k.ok {
+			t.Errorf("[%s] of [%s]: %v", k.key, k.ns, err)
+		}
+	}
+	b := state.NewBatch()
+	b.Put("cc$$hc", state.Write{Value: []byte("h"), Version: state.Version{Block: 1, Tx: 2}})
+	if err := db.Apply(b, &state.Version{Block: 1}, false); err != nil {
+		t.Fatal(err)
+	}
+	lookups := []state.Lookup{{Namespace: "cc$$hc"}}
+	v, err := db.Get("cc$$hc", "")
+	if err := errors.Join(err, db.Versions(lookups)); err != nil || v == nil || string(v.Value) != "h" || !lookups[0].Found || lookups[0].Version != (state.Version{Block: 1, Tx: 2}) {
+		t.Errorf("got %v, %v, %v", v, lookups, err)
 	}
 }
