@@ -2,7 +2,9 @@ package blockfile
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
+	"io"
 	"math"
 	"sync"
 
@@ -59,7 +61,11 @@ func (s *Store) bodyAt(loc location) (body []byte, next int64, err error) {
 	if err != nil {
 		return nil, 0, err
 	}
-	return s.files.body(loc.file, loc.offset, limit)
+	body, next, err = s.files.body(loc.file, loc.offset, limit)
+	if errors.Is(err, errPartial) || errors.Is(err, io.ErrUnexpectedEOF) {
+		err = s.damage(loc.file, loc.offset, "a record is cut or its length is wrong")
+	}
+	return body, next, err
 }
 
 func (s *Store) recordAt(loc location) (*record, error) {
@@ -69,7 +75,7 @@ func (s *Store) recordAt(loc location) (*record, error) {
 	}
 	rec, err := parseRecord(body)
 	if err != nil {
-		return nil, fmt.Errorf("%s at %d: %w", s.files.path(loc.file), loc.offset, err)
+		return nil, s.damage(loc.file, loc.offset, "%v", err)
 	}
 	return rec, nil
 }
