@@ -3,6 +3,7 @@ package couchdb
 import (
 	"net/http"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -85,6 +86,7 @@ func TestWarming(t *testing.T) {
 // observed counts observations by their labels.
 type observed struct {
 	metrics.Provider
+	mu    *sync.Mutex // guards seen
 	seen  map[string]int
 	under []string
 	opts  metrics.HistogramOpts
@@ -96,13 +98,17 @@ func (o *observed) NewHistogram(opts metrics.HistogramOpts) metrics.Histogram {
 }
 
 func (o *observed) With(labels ...string) metrics.Histogram {
-	return &observed{seen: o.seen, under: labels}
+	return &observed{mu: o.mu, seen: o.seen, under: labels}
 }
 
-func (o *observed) Observe(float64) { o.seen[strings.Join(o.under, " ")]++ }
+func (o *observed) Observe(float64) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.seen[strings.Join(o.under, " ")]++
+}
 
 func TestMetric(t *testing.T) {
-	o := &observed{Provider: metrics.Disabled(), seen: map[string]int{}}
+	o := &observed{Provider: metrics.Disabled(), mu: &sync.Mutex{}, seen: map[string]int{}}
 	db := openFake(t, couchtest.New(), func(c *Config) { c.Metrics, c.AutoWarmIndexes = o, false })
 	if o.opts.Namespace+"_"+o.opts.Name != "couchdb_processing_time" || o.opts.Buckets != nil {
 		t.Errorf("%+v", o.opts)
