@@ -7,6 +7,7 @@ import (
 	"path"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -316,12 +317,13 @@ func TestTakenBackKilledAnywhere(t *testing.T) {
 // operations and what is left.
 func (c *takenBack) stopAt(t *testing.T, start *vfs.Mem, n int) (int, *vfs.Mem) {
 	t.Helper()
-	fsys, count := start.Crash(vfs.KeepUnsynced, 0), 0
+	fsys := start.Crash(vfs.KeepUnsynced, 0)
+	var count atomic.Int64 // a rebuild works in several goroutines
 	failing := errorfs.New(fsys, func(op errorfs.Op, _ string) error {
 		if op.Changes() && op != errorfs.OpOpen {
-			count++
+			count.Add(1)
 		}
-		if n > 0 && count >= n {
+		if n > 0 && count.Load() >= int64(n) {
 			return errCrash
 		}
 		return nil
@@ -332,7 +334,7 @@ func (c *takenBack) stopAt(t *testing.T, start *vfs.Mem, n int) (int, *vfs.Mem) 
 	} else if !errors.Is(err, errCrash) {
 		t.Logf("the end of the run was not seen: %v", err)
 	}
-	return count, fsys
+	return int(count.Load()), fsys
 }
 
 func (c *takenBack) checkOpens(t *testing.T, fsys *vfs.Mem) {
