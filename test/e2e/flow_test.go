@@ -26,6 +26,7 @@ func TestNetwork(t *testing.T) {
 	t.Run("bad inputs", r.badInputs)
 	t.Run("crashes", r.crashes)
 	t.Run("rebuild", r.rebuild)
+	t.Run("ledgers of stopped nodes", r.offline)
 }
 
 // deploy makes the channel and deploys the sample chaincode, as the demo does.
