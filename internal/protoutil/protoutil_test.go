@@ -229,6 +229,72 @@ func FuzzFastDecoders(f *testing.F) {
 	})
 }
 
+// FuzzRWSet compares the decoder of read-write sets with the library's, part by
+// part.
+func FuzzRWSet(f *testing.F) {
+	for _, d := range seedBlock(f).Data.Data {
+		if a, err := ParseTx(d).Action(); err == nil {
+			f.Add(a.Results)
+		}
+	}
+	hashed := Marshal(&kvrwset.HashedRWSet{HashedReads: []*kvrwset.KVReadHash{{KeyHash: []byte("h"), Version: &kvrwset.Version{BlockNum: 1 << 60}}}})
+	f.Add(Marshal(&rwset.TxReadWriteSet{NsRwset: []*rwset.NsReadWriteSet{{
+		Namespace: "cc", Rwset: Marshal(&kvrwset.KVRWSet{
+			Reads:            []*kvrwset.KVRead{{Key: "a"}, {Key: "b", Version: &kvrwset.Version{}}},
+			RangeQueriesInfo: []*kvrwset.RangeQueryInfo{{StartKey: "a", ItrExhausted: true}},
+			MetadataWrites:   []*kvrwset.KVMetadataWrite{{Key: "k", Entries: []*kvrwset.KVMetadataEntry{{Name: "n"}}}},
+		}),
+		CollectionHashedRwset: []*rwset.CollectionHashedReadWriteSet{{CollectionName: "c", HashedRwset: hashed, PvtRwsetHash: []byte("x")}},
+	}}}))
+	f.Fuzz(func(t *testing.T, raw []byte) {
+		got, err := ParseRWSet(raw)
+		want, wantErr := libraryRWSet(raw)
+		if (err == nil) != (wantErr == nil) {
+			t.Fatalf("%v, the library says %v", err, wantErr)
+		}
+		if err != nil {
+			return
+		}
+		if len(got.Namespaces) != len(want.Namespaces) {
+			t.Fatalf("%d namespaces, want %d", len(got.Namespaces), len(want.Namespaces))
+		}
+		for i, ns := range got.Namespaces {
+			w := want.Namespaces[i]
+			if ns.Namespace != w.Namespace || !proto.Equal(ns.KV, w.KV) || len(ns.Collections) != len(w.Collections) {
+				t.Fatalf("namespace %q: %v, want %q: %v", ns.Namespace, ns.KV, w.Namespace, w.KV)
+			}
+			for k, c := range ns.Collections {
+				if wc := w.Collections[k]; c.Name != wc.Name || string(c.PvtHash) != string(wc.PvtHash) || !proto.Equal(c.Hashed, wc.Hashed) {
+					t.Fatalf("collection %q: %v, want %q: %v", c.Name, c.Hashed, wc.Name, wc.Hashed)
+				}
+			}
+		}
+	})
+}
+
+func libraryRWSet(raw []byte) (*TxRWSet, error) {
+	set := &rwset.TxReadWriteSet{}
+	if err := proto.Unmarshal(raw, set); err != nil {
+		return nil, err
+	}
+	out := &TxRWSet{}
+	for _, ns := range set.NsRwset {
+		n := NsRWSet{Namespace: ns.GetNamespace(), KV: &kvrwset.KVRWSet{}}
+		if err := proto.Unmarshal(ns.GetRwset(), n.KV); err != nil {
+			return nil, err
+		}
+		for _, c := range ns.GetCollectionHashedRwset() {
+			coll := CollRWSet{Name: c.GetCollectionName(), Hashed: &kvrwset.HashedRWSet{}, PvtHash: c.GetPvtRwsetHash()}
+			if err := proto.Unmarshal(c.GetHashedRwset(), coll.Hashed); err != nil {
+				return nil, err
+			}
+			n.Collections = append(n.Collections, coll)
+		}
+		out.Namespaces = append(out.Namespaces, n)
+	}
+	return out, nil
+}
+
 func TestFastDecodersTakeTheUsualForm(t *testing.T) {
 	t.Parallel()
 	for i, d := range seedBlock(t).Data.Data {

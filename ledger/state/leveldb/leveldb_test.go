@@ -1,6 +1,7 @@
 package leveldb
 
 import (
+	"bytes"
 	"encoding/hex"
 	"errors"
 	"testing"
@@ -8,6 +9,7 @@ import (
 	"google.golang.org/protobuf/encoding/protowire"
 
 	"github.com/heddle-ledger/heddle/internal/vfs"
+	"github.com/heddle-ledger/heddle/ledger/kv"
 	"github.com/heddle-ledger/heddle/ledger/state"
 	"github.com/heddle-ledger/heddle/ledger/state/statetest"
 )
@@ -81,6 +83,19 @@ func FuzzDecodeValue(f *testing.F) {
 		ver, verr := decodeVersion(raw)
 		if err == nil && (verr != nil || ver != v.Version) {
 			t.Fatalf("value at %v, version %v, %v", v.Version, ver, verr)
+		}
+		if err != nil {
+			return
+		}
+		// Written anew, and in the old form where there is one, it is the same.
+		back, err := decodeValue(appendValue(nil, v.Version, v.Value, v.Metadata))
+		if err != nil || back.Version != v.Version || !bytes.Equal(back.Value, v.Value) || !bytes.Equal(back.Metadata, v.Metadata) {
+			t.Fatalf("%v came back as %v, %v", v, back, err)
+		}
+		if old := append(kv.AppendHeight(nil, kv.Height(v.Version)), v.Value...); isOld(old) {
+			if back, err := decodeValue(old); err != nil || back.Version != v.Version || !bytes.Equal(back.Value, v.Value) {
+				t.Fatalf("%v came back from the old form as %v, %v", v, back, err)
+			}
 		}
 	})
 }
