@@ -93,13 +93,13 @@ func damages(m *made) []damage {
 			},
 		},
 		{
-			name: "transaction", kind: checkData, block: 7, tx: none, severity: Damage, problem: "the data hash in the header is",
+			name: "transaction", kind: checkData, block: 7, tx: 1, severity: Damage, problem: "does not bear its creator's signature",
 			harm: func(t *testing.T, dir string) {
 				change(t, dir, 7, func(b []byte) { within(t, b, m.blocks[7].Data.Data[1], flip) })
 			},
 		},
 		{
-			name: "transaction of an orderer", orderer: true, kind: checkData, block: 7, tx: none, severity: Damage, problem: "the data hash in the header is",
+			name: "transaction of an orderer", orderer: true, kind: checkData, block: 7, tx: 1, severity: Damage, problem: "does not bear its creator's signature",
 			harm: func(t *testing.T, dir string) {
 				change(t, dir, 7, func(b []byte) { within(t, b, m.blocks[7].Data.Data[1], flip) })
 			},

@@ -84,13 +84,28 @@ func describeIdentity(raw []byte) *Identity {
 		return nil
 	}
 	out := &Identity{MSPID: id.GetMspid()}
-	if block, _ := pem.Decode(id.GetIdBytes()); block != nil {
-		if cert, err := x509.ParseCertificate(block.Bytes); err == nil {
-			out.Subject, out.Serial = cert.Subject.String(), cert.SerialNumber.Text(16)
-			out.Expires = cert.NotAfter.UTC().Format(time.RFC3339)
-		}
+	if cert := certificateOf(raw); cert != nil {
+		out.Subject, out.Serial = cert.Subject.String(), cert.SerialNumber.Text(16)
+		out.Expires = cert.NotAfter.UTC().Format(time.RFC3339)
 	}
 	return out
+}
+
+// certificateOf is the certificate of an identity; nil if it has none.
+func certificateOf(raw []byte) *x509.Certificate {
+	id := &mspproto.SerializedIdentity{}
+	if unmarshal(raw, id) != nil {
+		return nil
+	}
+	block, _ := pem.Decode(id.GetIdBytes())
+	if block == nil {
+		return nil
+	}
+	cert, err := x509.ParseCertificate(block.Bytes)
+	if err != nil {
+		return nil
+	}
+	return cert
 }
 
 func describeBlock(channel string, r *record) *BlockView {

@@ -2,6 +2,7 @@ package audit
 
 import (
 	"bytes"
+	"crypto/x509"
 	"errors"
 
 	"github.com/hyperledger/fabric-protos-go-apiv2/common"
@@ -102,6 +103,10 @@ func (e *examiner) data(j *job) {
 		if j.number() == 0 {
 			f.Severity, f.Consequence, f.Remedy = Warning, "a genesis block is taken as it is given", ""
 		}
+		if i, ok := changedTx(j.parsed); ok {
+			f = f.atTx(i, j.parsed.Tx(i).ID()).at(j.path, blockfile.TxLocations(j.body, j.at, j.parsed.Len())[i].Offset)
+			f.Problem += "; this transaction is the one that does not bear its creator's signature"
+		}
 		e.v.addTorn(j, f)
 		return
 	}
@@ -123,6 +128,41 @@ func (e *examiner) data(j *job) {
 		f.Consequence, f.Remedy = "the directory holds blocks of another channel", remedyCopy
 		e.v.add(f)
 	}
+}
+
+// changedTx finds the one transaction of a block whose creator's signature is not
+// true; ok is false if there is none such, or more than one.
+func changedTx(b *protoutil.Block) (at int, ok bool) {
+	for i := range b.Len() {
+		if bearsSignature(b.Tx(i)) {
+			continue
+		}
+		if ok {
+			return 0, false
+		}
+		at, ok = i, true
+	}
+	return at, ok
+}
+
+// bearsSignature tells whether the signature of a transaction is that of the
+// certificate it names. One that was never signed passes, as does a kind of
+// signature that is not known here.
+func bearsSignature(tx *protoutil.Tx) bool {
+	env, err := tx.Envelope()
+	if err != nil {
+		return false
+	}
+	header, err := tx.SignatureHeader()
+	if err != nil {
+		return false
+	}
+	if len(env.GetSignature()) == 0 {
+		return true
+	}
+	cert := certificateOf(header.GetCreator())
+	return cert == nil || cert.PublicKeyAlgorithm != x509.ECDSA ||
+		cert.CheckSignature(x509.ECDSAWithSHA256, env.GetPayload(), env.GetSignature()) == nil
 }
 
 // metadata decodes the slots (LEDGER §21).
