@@ -12,6 +12,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"github.com/heddle-ledger/heddle/internal/protoutil"
+	"github.com/heddle-ledger/heddle/ledger/bookkeeper"
 	"github.com/heddle-ledger/heddle/ledger/state"
 )
 
@@ -622,6 +623,38 @@ func TestWritesAreChecked(t *testing.T) {
 		}
 		if got := described(t, s); got != "range .. false" {
 			t.Errorf("%s: results %s", name, got)
+		}
+	}
+}
+
+// TestHintsCountOutsideSimulations: a query finds metadata only in a namespace
+// that is known to have had some, for hashed keys in one whose chaincode is; a
+// simulation looks for itself (LEDGER §9.2).
+func TestHintsCountOutsideSimulations(t *testing.T) {
+	l := simLedger(t)
+	b := state.NewBatch()
+	b.Put("cc$$hc1", state.Write{Key: sha("p"), Value: []byte(sha("secret")), Version: state.Version{Block: 1, Tx: 2}, Metadata: []byte("\x12\x06\x0a\x01a\x12\x011")})
+	must(t, l.state.Apply(b, nil, false))
+	found := func(q *QueryExecutor) string {
+		t.Helper()
+		public, err := q.GetStateMetadata("cc", "m")
+		must(t, err)
+		private, err := q.GetPrivateDataMetadata("cc", "c1", "p")
+		must(t, err)
+		return fmt.Sprintf("%s %s", public["a"], private["a"])
+	}
+	for _, tc := range []struct{ hint, want string }{{"", " "}, {"cc$$hc1", " "}, {"cc", "1 1"}} {
+		if tc.hint != "" {
+			must(t, l.books.Write(&bookkeeper.Changes{Hints: []string{tc.hint}}))
+		}
+		q, err := l.NewQueryExecutor()
+		must(t, err)
+		if got := found(q); got != tc.want {
+			t.Errorf("with hint %q: %q", tc.hint, got)
+		}
+		q.Done()
+		if got := found(&simulator(t, l).QueryExecutor); got != "1 1" {
+			t.Errorf("in a simulation: %q", got)
 		}
 	}
 }
