@@ -3,10 +3,8 @@ package blockfile
 import (
 	"encoding/binary"
 	"fmt"
-	"hash/maphash"
 	"slices"
 	"strings"
-	"sync"
 
 	"github.com/hyperledger/fabric-protos-go-apiv2/peer"
 
@@ -97,102 +95,9 @@ func (s *Store) firstOccurrence(id string, seen map[string]struct{}, keyBuf []by
 	if _, dup := seen[id]; dup {
 		return false, nil
 	}
-	if s.rebuilt.isNew(id) || s.absent.known(id) {
+	if s.ids.admit(id) {
 		return true, nil
 	}
 	has, err := s.index.Has(txKey(keyBuf, prefixTx, id))
 	return !has, err
-}
-
-// Size of an idFilter in bytes, and the number of probes: up to ten million ids
-// it is wrong for one new id in two hundred.
-const (
-	idFilterSize   = 16 << 20
-	idFilterProbes = 4
-)
-
-// idFilter is a Bloom filter over the transaction ids of an index that is built
-// from nothing, which spares most searches for earlier occurrences. It may take
-// a new id for an old one, never the other way round.
-type idFilter struct {
-	seed maphash.Seed
-	bits []uint64
-}
-
-func newIDFilter() *idFilter {
-	return &idFilter{seed: maphash.MakeSeed(), bits: make([]uint64, idFilterSize/8)}
-}
-
-// isNew tells whether an id certainly comes for the first time. It is taken in.
-// The nil filter knows nothing.
-func (f *idFilter) isNew(id string) bool {
-	if f == nil {
-		return false
-	}
-	h, fresh := maphash.String(f.seed, id), false
-	step := h>>32 | 1
-	for range idFilterProbes {
-		i := h % (idFilterSize * 8)
-		if bit := uint64(1) << (i % 64); f.bits[i/64]&bit == 0 {
-			f.bits[i/64] |= bit
-			fresh = true
-		}
-		h += step
-	}
-	return fresh
-}
-
-// Bounds of the remembered transaction ids, together about 10 MiB. Ids have 64
-// bytes unless somebody means mischief.
-const (
-	maxAbsent   = 1 << 16
-	maxAbsentID = 128
-)
-
-// absentIDs remembers transaction ids that were looked up and are not in the
-// index. Validation asks for every id of a block shortly before Write has to;
-// the answer, kept true by Write, saves the second search.
-type absentIDs struct {
-	mu    sync.Mutex // guards the fields
-	ids   map[string]struct{}
-	epoch uint64 // counts calls of forget
-}
-
-func newAbsentIDs() *absentIDs { return &absentIDs{ids: map[string]struct{}{}} }
-
-func (a *absentIDs) known(id string) bool {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	_, ok := a.ids[id]
-	return ok
-}
-
-func (a *absentIDs) now() uint64 {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	return a.epoch
-}
-
-// note records the result of a search that began at the given epoch. It is
-// dropped if a block was indexed meanwhile.
-func (a *absentIDs) note(id string, epoch uint64) {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	if epoch != a.epoch || len(id) > maxAbsentID {
-		return
-	}
-	if len(a.ids) >= maxAbsent {
-		clear(a.ids)
-	}
-	a.ids[id] = struct{}{}
-}
-
-// forget drops the ids that the index holds from now on.
-func (a *absentIDs) forget(ids map[string]struct{}) {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	a.epoch++
-	for id := range ids {
-		delete(a.ids, id)
-	}
 }

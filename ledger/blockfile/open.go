@@ -318,10 +318,6 @@ func (s *Store) leftovers(end tip, nums []int) ([]cut, error) {
 // maxRebuildBatch bounds the index entries collected before they are written.
 const maxRebuildBatch = 2 << 20
 
-// filteredFrom is the number of blocks from which building an index is worth the
-// memory of an idFilter.
-const filteredFrom = 1000
-
 // syncIndex indexes the blocks that the index does not know yet. What it has
 // written when it is stopped counts the next time.
 func (s *Store) syncIndex(ctx context.Context, nums []int, next uint64) error {
@@ -334,10 +330,6 @@ func (s *Store) syncIndex(ctx context.Context, nums []int, next uint64) error {
 		return err
 	}
 	s.log.Infof("Channel [%s]: indexing blocks [%d] to [%d]", s.id, next, s.tip.last)
-	if next == 0 && height >= filteredFrom && s.items == IndexAll {
-		s.rebuilt = newIDFilter()
-		defer func() { s.rebuilt = nil }()
-	}
 	watch := s.progress.Begin(Walk{Channel: s.id, Work: WorkIndex, From: next, Total: height})
 	defer watch.Done()
 	err = readAhead(ctx, s, aheadPlan[[]span]{

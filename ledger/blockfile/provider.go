@@ -58,10 +58,14 @@ type Provider struct {
 }
 
 // Sizes of the index database. The write buffer is well above the entries of
-// the largest usual block, so that a batch is never split; the filter serves
-// the search for duplicate transaction ids, which as a rule finds nothing.
+// the largest usual block, so that a batch is never split. As most keys are
+// random, what counts is how seldom they are merged: many fresh tables come
+// together first. That look-ups suffer from it does not matter, because ids that
+// are new are not looked up (txIDs).
 const (
 	indexWriteBuffer = 4 << 20
+	indexFreshTables = 16
+	indexSortedSize  = 128 << 20
 	indexTableSize   = 8 << 20
 	indexBlockCache  = 16 << 20
 	indexBloomBits   = 10
@@ -87,7 +91,8 @@ func OpenProvider(cfg Config) (*Provider, error) {
 	}
 	index, err := kv.Open(kv.Config{
 		Dir: path.Join(cfg.Dir, "index"), FS: cfg.FS,
-		WriteBuffer: indexWriteBuffer, TableSize: indexTableSize,
+		WriteBuffer: indexWriteBuffer, FreshTables: indexFreshTables,
+		SortedSize: indexSortedSize, TableSize: indexTableSize, Incompressible: true,
 		BlockCache: indexBlockCache, BloomBits: indexBloomBits, Log: cfg.Log, Points: cfg.Points,
 	})
 	if err != nil {

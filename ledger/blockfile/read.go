@@ -251,22 +251,17 @@ func (s *Store) ValidationCode(txid string) (peer.TxValidationCode, error) {
 }
 
 // HasTx tells whether a transaction of that id is in the chain, valid or not.
-// That it is not is remembered for the Write that will ask again.
 func (s *Store) HasTx(txid string) (bool, error) {
 	if err := s.needFullIndex(); err != nil {
 		return false, err
 	}
-	if s.absent.known(txid) {
+	if s.ids.isNew(txid) {
 		return false, nil
 	}
-	epoch := s.absent.now()
 	var buf [128]byte
 	has, err := s.index.Has(txKey(buf[:], prefixTx, txid))
 	if err != nil {
 		return false, fmt.Errorf("read block index of channel [%s]: %w", s.id, err)
-	}
-	if !has {
-		s.absent.note(txid, epoch)
 	}
 	return has, nil
 }

@@ -56,7 +56,7 @@ type Store struct {
 	height     metrics.Gauge
 	commitTime metrics.Histogram
 
-	absent *absentIDs
+	ids    *txIDs
 	recent *rawCache
 
 	// appendMu serialises Append; it guards the fields of this group.
@@ -67,8 +67,7 @@ type Store struct {
 	batch    *kv.Batch
 	seen     map[string]struct{}
 	firsts   []firstTx
-	rebuilt  *idFilter // nil unless the index is being built anew
-	failed   error     // set when file or index are in an unknown state; needs a reopen
+	failed   error // set when file or index are in an unknown state; needs a reopen
 
 	mu        sync.RWMutex // guards what follows; taken inside appendMu
 	tip       tip
@@ -93,10 +92,13 @@ func openStore(ctx context.Context, p *Provider, id string) (*Store, error) {
 		maxSize: cfg.MaxFileSize, holdLast: cfg.HoldLast, log: cfg.Log, points: cfg.Points, progress: cfg.Progress,
 		height:     p.metrics.height.With("channel", id),
 		commitTime: p.metrics.commitTime.With("channel", id),
-		absent:     newAbsentIDs(), recent: newRawCache(),
+		ids:        newTxIDs(), recent: newRawCache(),
 		seen: map[string]struct{}{},
 	}
 	s.batch = s.index.NewBatch()
+	if err := s.ids.begin(s.index); err != nil {
+		return nil, fmt.Errorf("read block index: %w", err)
+	}
 	if err := s.recover(ctx); err != nil {
 		s.files.close()
 		return nil, err
@@ -109,6 +111,7 @@ func openStore(ctx context.Context, p *Provider, id string) (*Store, error) {
 	s.w = w
 	s.published = s.tip.checkpoint.height()
 	s.height.Set(float64(s.published))
+	s.ids.collect(s.index, s.log)
 	return s, nil
 }
 
@@ -272,7 +275,6 @@ func (s *Store) writeRecord(t tip, b *protoutil.Block) (tip, error) {
 	if s.failed != nil {
 		return t, fmt.Errorf("index block [%d]: %w", next.last, s.failed)
 	}
-	s.absent.forget(s.seen)
 	if s.failed = s.points.Hit(PointAfterIndex); s.failed != nil {
 		return t, s.failed
 	}
@@ -307,6 +309,7 @@ func (s *Store) wakeWaiters() {
 }
 
 func (s *Store) close() error {
+	s.ids.close()
 	s.appendMu.Lock()
 	defer s.appendMu.Unlock()
 	s.mu.Lock()

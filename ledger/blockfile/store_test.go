@@ -338,25 +338,6 @@ func TestAbsentIDsAreForgotten(t *testing.T) {
 	}
 }
 
-// TestAbsentIDsAreBounded: only ids of the usual length are remembered.
-func TestAbsentIDsAreBounded(t *testing.T) {
-	t.Parallel()
-	a := newAbsentIDs()
-	a.note(strings.Repeat("x", maxAbsentID+1), a.now())
-	for i := range 2*maxAbsent + 10 {
-		a.note(fmt.Sprint(i), a.now())
-	}
-	if len(a.ids) != 10 {
-		t.Errorf("%d ids", len(a.ids))
-	}
-	epoch := a.now()
-	a.forget(nil)
-	a.note("late", epoch)
-	if a.known("late") {
-		t.Error("the answer of an older search is believed")
-	}
-}
-
 func TestProviderListsAndIsolates(t *testing.T) {
 	t.Parallel()
 	p, s := openBF(t, testConfig(t, vfs.NewMem()))

@@ -36,7 +36,7 @@ func (s *Snapshot) Get(key []byte) ([]byte, error) {
 
 // Scan is Store.Scan at the moment of the snapshot.
 func (s *Snapshot) Scan(start, end []byte) *Iterator {
-	return scan(s.snap, s.dir, s.prefix, start, end)
+	return walk{dir: s.dir, prefix: s.prefix, start: start, end: end}.over(s.snap)
 }
 
 // Release gives the snapshot up. It may be called more than once.
@@ -54,23 +54,37 @@ type Iterator struct {
 // Scan walks the keys from start (inclusive) to end (exclusive). A nil or empty
 // start is the first key; a nil end is the end of the store (LEDGER §2.1).
 func (s *Store) Scan(start, end []byte) *Iterator {
-	return scan(s.db.ldb, s.db.dir, s.prefix, start, end)
+	return walk{dir: s.db.dir, prefix: s.prefix, start: start, end: end}.over(s.db.ldb)
+}
+
+// Walk is Scan for many keys that nobody will ask for soon: they do not take the
+// place of others in the cache.
+func (s *Store) Walk(start, end []byte) *Iterator {
+	return walk{dir: s.db.dir, prefix: s.prefix, start: start, end: end, once: true}.over(s.db.ldb)
 }
 
 type scanner interface {
 	NewIterator(slice *util.Range, ro *opt.ReadOptions) iterator.Iterator
 }
 
-func scan(src scanner, dir string, prefix, start, end []byte) *Iterator {
-	r := &util.Range{Start: physical(nil, prefix, start)}
+// walk describes an iterator.
+type walk struct {
+	dir                string
+	prefix, start, end []byte
+	once               bool // the blocks read are not worth a place in the cache
+}
+
+func (w walk) over(src scanner) *Iterator {
+	r := &util.Range{Start: physical(nil, w.prefix, w.start)}
 	switch {
-	case end != nil:
-		r.Limit = physical(nil, prefix, end)
-	case len(prefix) > 0:
-		r.Limit = append([]byte{}, prefix...)
-		r.Limit[len(prefix)-1] = 1 // name 01: the end of name 00 …
+	case w.end != nil:
+		r.Limit = physical(nil, w.prefix, w.end)
+	case len(w.prefix) > 0:
+		r.Limit = append([]byte{}, w.prefix...)
+		r.Limit[len(w.prefix)-1] = 1 // name 01: the end of name 00 …
 	}
-	return &Iterator{it: src.NewIterator(r, nil), dir: dir, from: r.Start, prefix: len(prefix)}
+	it := src.NewIterator(r, &opt.ReadOptions{DontFillCache: w.once})
+	return &Iterator{it: it, dir: w.dir, from: r.Start, prefix: len(w.prefix)}
 }
 
 // Next moves to the next key and tells whether there is one.
