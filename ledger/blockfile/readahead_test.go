@@ -184,7 +184,7 @@ func TestIndexIsRebuilt(t *testing.T) {
 	const blocks = 1100
 	for n := range uint64(blocks) {
 		b := protoutil.NewBlock(n, prev)
-		for _, id := range []string{fmt.Sprint("tx", n), fmt.Sprint("tx", n/2), fmt.Sprint("tx", n), fmt.Sprint("tx", n%500)} {
+		for _, id := range []string{fmt.Sprint("tx", n), fmt.Sprint("tx", n/2), fmt.Sprint("tx", n), fmt.Sprint("tx", n%50)} {
 			b.Data.Data = append(b.Data.Data, protoutil.Marshal(&common.Envelope{Payload: protoutil.Marshal(&common.Payload{
 				Header: &common.Header{ChannelHeader: protoutil.Marshal(&common.ChannelHeader{TxId: id})},
 			})}))
@@ -201,7 +201,7 @@ func TestIndexIsRebuilt(t *testing.T) {
 		t.Run(fmt.Sprint("stop ", stop), func(t *testing.T) {
 			must(t, fsys.RemoveAll("/d/index"))
 			if stop > 0 {
-				interrupt(t, fsys, uint64(stop)*200)
+				interrupt(t, fsys, uint64(stop)*20)
 			}
 			watched := &watch{}
 			p := get[*Provider](t)(OpenProvider(Config{Dir: "/d", FS: fsys, Progress: watched.begin}))
