@@ -241,11 +241,15 @@ func (v *verifier) believable(height uint64) uint64 {
 }
 
 // estimate is the number of blocks to come, for the progress display.
-func (v *verifier) estimate() uint64 {
+func (v *verifier) estimate(w *walker) uint64 {
+	n := v.indexed
 	if v.checkpoint != nil {
-		return max(v.checkpoint.Height, v.indexed)
+		n = max(n, v.believable(v.checkpoint.Height))
 	}
-	return v.indexed
+	if n == 0 && v.o.Progress != nil {
+		n = w.count()
+	}
+	return n
 }
 
 // walk sends the blocks through the examiners, then in order through what needs
@@ -264,7 +268,7 @@ func (v *verifier) walk(ctx context.Context) error {
 	}
 	defer w.files.Close()
 	w.committed = v.committed
-	show := progress.New(v.o.Progress, v.id, 0, v.estimate())
+	show := progress.New(v.o.Progress, v.id, 0, v.estimate(w))
 	defer show.Done()
 
 	g, ctx := errgroup.WithContext(ctx)

@@ -81,6 +81,21 @@ func newWalker(d *Dir, channel string, report func(Finding)) (*walker, error) {
 	return w, nil
 }
 
+// count estimates the number of records, for the progress display.
+func (w *walker) count() uint64 {
+	var n uint64
+	for _, info := range w.list {
+		for off := int64(0); off < info.Size; n++ {
+			end, err := w.files.End(info.Number, off, info.Size)
+			if err != nil || end <= off {
+				break
+			}
+			off = end
+		}
+	}
+	return n
+}
+
 // emitFunc takes the blocks in order.
 type emitFunc func(*record) error
 

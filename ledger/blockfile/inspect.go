@@ -70,6 +70,17 @@ func (f *Files) Body(file int, offset, limit int64) (body []byte, end int64, err
 	return f.files.body(file, offset, limit)
 }
 
+// End tells where the record at an offset ends, without reading it; see Body.
+func (f *Files) End(file int, offset, limit int64) (int64, error) {
+	h, err := f.files.acquire(file)
+	if err != nil {
+		return 0, err
+	}
+	defer f.files.release(h)
+	_, end, err := bodyAt(h.f, offset, limit)
+	return end, err
+}
+
 // Resync searches a file from an offset on for a complete record whose block has
 // a number of at least want and true data hash. At most the next 256 MiB are
 // searched.
