@@ -36,9 +36,11 @@ type BlockView struct {
 	// OrdererMetadata is what the consenter has written, in hexadecimal.
 	OrdererMetadata string `json:"orderer_metadata,omitempty"`
 	CommitHash      string `json:"commit_hash,omitempty"`
-	// Block is the block in the form of configtxlator proto_decode, or an error.
+	// Block is the block in the form of configtxlator proto_decode. If it does not
+	// decode so far, there are the reason and the bytes instead.
 	Block      json.RawMessage `json:"block,omitempty"`
 	BlockError string          `json:"block_error,omitempty"`
+	BlockBytes []byte          `json:"block_bytes,omitempty"`
 }
 
 // TxView is what a transaction is, without its content.
@@ -58,9 +60,11 @@ type TransactionView struct {
 	Channel string `json:"channel"`
 	Block   uint64 `json:"block"`
 	TxView
-	// Envelope is in the form of configtxlator proto_decode, or there is an error.
+	// Envelope is in the form of configtxlator proto_decode. If it does not decode
+	// so far, there are the reason and the bytes instead.
 	Envelope      json.RawMessage `json:"envelope,omitempty"`
 	EnvelopeError string          `json:"envelope_error,omitempty"`
+	EnvelopeBytes []byte          `json:"envelope_bytes,omitempty"`
 }
 
 // Identity is who signed something.
@@ -139,17 +143,18 @@ func describeBlock(channel string, r *record) *BlockView {
 	if hash, err := commitHash(r.block); err == nil {
 		v.CommitHash = hex.EncodeToString(hash)
 	}
-	v.Block, v.BlockError = jsonOf(r.block)
+	v.Block, v.BlockError, v.BlockBytes = jsonOf(r.block)
 	return v
 }
 
-// jsonOf is a message as configtxlator shows it, or why that is not possible.
-func jsonOf(m proto.Message) (json.RawMessage, string) {
+// jsonOf is a message as configtxlator shows it, or why that is not possible and
+// the message's bytes.
+func jsonOf(m proto.Message) (text json.RawMessage, problem string, raw []byte) {
 	var buf bytes.Buffer
 	if err := protolator.WriteJSON(&buf, m); err != nil {
-		return nil, err.Error()
+		return nil, err.Error(), protoutil.Marshal(m)
 	}
-	return buf.Bytes(), ""
+	return buf.Bytes(), "", nil
 }
 
 func describeTx(tx *protoutil.Tx, i int, flags []byte) TxView {

@@ -323,10 +323,10 @@ func describeTransaction(channel string, block *common.Block, i int) *Transactio
 	v := &TransactionView{Channel: channel, Block: b.Number(), TxView: describeTx(b.Tx(i), i, b.Flags())}
 	env, err := b.Tx(i).Envelope()
 	if err != nil {
-		v.EnvelopeError = err.Error()
+		v.EnvelopeError, v.EnvelopeBytes = err.Error(), b.Tx(i).Bytes()
 		return v
 	}
-	v.Envelope, v.EnvelopeError = jsonOf(env)
+	v.Envelope, v.EnvelopeError, v.EnvelopeBytes = jsonOf(env)
 	return v
 }
 

@@ -156,7 +156,7 @@ func (v *verifier) concludeSignatures() {
 	case s.signed+s.unjudged == 0:
 		v.findings.add(Finding{
 			Severity: Warning, Kind: checkSignatures,
-			Problem:     fmt.Sprintf("no signatures: none of the %d blocks after the first is signed", s.unsigned),
+			Problem:     fmt.Sprintf("no signatures: none of the blocks after the first (%d) is signed", s.unsigned),
 			Consequence: "nobody vouches for the blocks; only test networks have such",
 		})
 		v.skip(checkSignatures, "no block is signed")
