@@ -32,6 +32,9 @@ func ShowProgress(w io.Writer, log *flog.Logger) Progress {
 type logLines struct{ log *flog.Logger }
 
 func (l logLines) Write(p []byte) (int, error) {
-	l.log.Info(strings.TrimSuffix(string(p), "\n"))
+	l.progress(strings.TrimSuffix(string(p), "\n"))
 	return len(p), nil
 }
+
+// progress has its name in the log.
+func (l logLines) progress(line string) { l.log.Info(line) }
