@@ -103,7 +103,7 @@ func (p *Provider) openStores() error {
 	}
 	p.blocks, err = blockfile.OpenProvider(blockfile.Config{
 		Dir: path.Join(p.cfg.Dir, dirChains), FS: p.cfg.FS, Index: blockfile.IndexAll,
-		Log: p.cfg.Log, Metrics: p.cfg.Metrics, Points: p.cfg.Points, MaxFileSize: p.cfg.maxFileSize, HoldLast: true,
+		Log: p.cfg.Log.Named("fsblkstorage"), Metrics: p.cfg.Metrics, Points: p.cfg.Points, MaxFileSize: p.cfg.maxFileSize, HoldLast: true,
 		Progress: p.cfg.Progress,
 	})
 	if err != nil {

@@ -72,9 +72,13 @@ func chainOf(b *testing.B, dir string, blocks int) {
 		b.Fatal(err)
 	}
 	t := newTraffic(genesis)
+	if err := l.Commit(t.deployment(0).block); err != nil {
+		b.Fatal(err)
+	}
 	for range blocks {
-		if err := l.Commit(t.block(benchTxs, writeNew(1)).block); err != nil {
-			b.Fatal(err)
+		v := t.block(benchTxs, writeNew(1)).block
+		if err := l.Commit(v); err != nil || v.Flags()[0] != 0 {
+			b.Fatal(err, v.Flags())
 		}
 	}
 	if err := p.Close(); err != nil {
