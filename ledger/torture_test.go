@@ -36,6 +36,9 @@ type camera struct {
 	fs *vfs.Mem
 	// pick tells which of the moments counted so far are wanted.
 	pick func(n int) bool
+	// thorough is set if each moment is wanted with every crash mode; else the
+	// modes take turns.
+	thorough bool
 
 	mu     sync.Mutex // guards what follows
 	n      int
@@ -54,10 +57,9 @@ func (c *camera) take(what, name string) {
 	if !c.pick(c.n) {
 		return
 	}
-	// One mode at a moment; the next pick takes the next.
 	mode := vfs.CrashMode(len(c.photos)) % (vfs.GarbageUnsynced + 1)
 	modes := []vfs.CrashMode{mode}
-	if *tortureFull {
+	if c.thorough {
 		modes = []vfs.CrashMode{vfs.LoseUnsynced, vfs.KeepUnsynced, vfs.TearUnsynced, vfs.GarbageUnsynced}
 	}
 	for _, mode := range modes {
@@ -92,6 +94,9 @@ func (c *camera) develop() []moment {
 	return out
 }
 
+// secondEvery says which of those who start after a crash crash themselves.
+const secondEvery = 20
+
 // stride picks one in so many moments, all in full mode.
 func stride(n int) func(int) bool {
 	if *tortureFull {
@@ -112,7 +117,7 @@ func TestTortureCrash(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			st := tell(t)
-			c := &camera{fs: smallDisk(), pick: stride(9)}
+			c := &camera{fs: smallDisk(), pick: stride(9), thorough: *tortureFull}
 			r := st.newRun(t, c.disk())
 			r.cfg.Points = c.points()
 			tries, again := 0, 0
@@ -126,7 +131,7 @@ func TestTortureCrash(t *testing.T) {
 					tries++
 					// Some of those who come after crash themselves.
 					var second *camera
-					if (tries+k)%8 == 0 || *tortureFull && tries%2 == 0 {
+					if (tries+k)%secondEvery == 0 {
 						second = &camera{fs: m.fs, pick: func(n int) bool { return n%41 == (tries*7+k)%41 }}
 					}
 					st.resume(t, m, i, second)
