@@ -18,7 +18,6 @@ import (
 
 	"github.com/heddle-ledger/heddle/internal/progress"
 	"github.com/heddle-ledger/heddle/internal/protoutil"
-	"github.com/heddle-ledger/heddle/ledger/state/leveldb"
 )
 
 // CompareOptions of Compare.
@@ -294,20 +293,6 @@ func hexText(b []byte) string {
 	return hex.EncodeToString(b)
 }
 
-// data names the first transaction that differs.
-func (x *comparer) data(n uint64, p, q *common.Block) *Difference {
-	a, b := protoutil.ParseBlock(p), protoutil.ParseBlock(q)
-	for i := range min(a.Len(), b.Len()) {
-		if bytes.Equal(a.Tx(i).Bytes(), b.Tx(i).Bytes()) {
-			continue
-		}
-		d := &Difference{Block: &n, Tx: &i, TxID: a.Tx(i).ID()}
-		d.Field, d.A, d.B = compareTx(a.Tx(i), b.Tx(i))
-		return d
-	}
-	return &Difference{Block: &n, Field: "number of transactions", A: fmt.Sprint(a.Len()), B: fmt.Sprint(b.Len())}
-}
-
 // metadata compares what lies beside the data. What each node writes for itself
 // may differ: who signed, and what peers add to an orderer's block.
 func (x *comparer) metadata(n uint64, p, q *common.Block) *Difference {
@@ -399,48 +384,4 @@ func ordinal(n int) string {
 		return "first"
 	}
 	return "second"
-}
-
-// state compares the states key by key, but for private data, of which each
-// organisation has its own.
-func (x *comparer) state() error {
-	if x.a.Kind != Peer || x.b.Kind != Peer {
-		x.r.Notes = append(x.r.Notes, "state not compared: an orderer has none")
-		return nil
-	}
-	var views [2]*leveldb.View
-	var heights [2]uint64
-	for i, d := range []*Dir{x.a, x.b} {
-		db, err := d.database(dbState)
-		if err != nil {
-			return fmt.Errorf("state of %s: %w", d.Path, err)
-		}
-		views[i] = leveldb.OpenView(db, x.r.ID)
-		if heights[i], err = next(views[i].Savepoint()); err != nil {
-			return fmt.Errorf("state of %s: %w", d.Path, err)
-		}
-	}
-	if heights[0] != heights[1] {
-		x.r.Notes = append(x.r.Notes, fmt.Sprintf("state not compared: the states are of heights %d and %d", heights[0], heights[1]))
-		x.r.Same = x.r.Same && x.o.Common
-		return nil
-	}
-	a, b := views[0].Walk(), views[1].Walk()
-	defer a.Close()
-	defer b.Close()
-	private := uint64(0)
-	keys, err := mergeStates(a, b, func(d stateDifference) bool {
-		if strings.Contains(d.ns, "$$p") {
-			private++
-			return true
-		}
-		x.r.StateDifference = &Difference{Field: fmt.Sprintf("key %q of namespace %q", d.key, d.ns), A: describeValue(d.a), B: describeValue(d.b)}
-		x.r.Same = false
-		return false
-	})
-	x.r.StateKeys = keys
-	if private > 0 {
-		x.r.Notes = append(x.r.Notes, fmt.Sprintf("%d keys of private data differ: each organisation has its own", private))
-	}
-	return err
 }

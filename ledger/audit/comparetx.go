@@ -5,11 +5,26 @@ import (
 	"fmt"
 	"slices"
 
+	"github.com/hyperledger/fabric-protos-go-apiv2/common"
 	"github.com/hyperledger/fabric-protos-go-apiv2/ledger/rwset/kvrwset"
 	"google.golang.org/protobuf/proto"
 
 	"github.com/heddle-ledger/heddle/internal/protoutil"
 )
+
+// data names the first transaction that differs.
+func (x *comparer) data(n uint64, p, q *common.Block) *Difference {
+	a, b := protoutil.ParseBlock(p), protoutil.ParseBlock(q)
+	for i := range min(a.Len(), b.Len()) {
+		if bytes.Equal(a.Tx(i).Bytes(), b.Tx(i).Bytes()) {
+			continue
+		}
+		d := &Difference{Block: &n, Tx: &i, TxID: a.Tx(i).ID()}
+		d.Field, d.A, d.B = compareTx(a.Tx(i), b.Tx(i))
+		return d
+	}
+	return &Difference{Block: &n, Field: "number of transactions", A: fmt.Sprint(a.Len()), B: fmt.Sprint(b.Len())}
+}
 
 // part is a part of a transaction.
 type part struct {

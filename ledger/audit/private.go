@@ -234,10 +234,23 @@ func (v *verifier) concludePrivate(scanned scans) {
 			break
 		}
 	}
+	v.privateHeight(p.heads)
+	if len(p.heads.OldBlocks) > 0 {
+		v.add(Finding{
+			Severity: Repair, Kind: checkPrivate, Database: dbPrivate,
+			Problem:     fmt.Sprintf("reconciled private data of blocks %v may not be in the state yet", p.heads.OldBlocks),
+			Consequence: "the next start puts them there",
+		})
+	}
+	v.conclude(checkPrivate, fmt.Sprintf("%d write sets, %d entries", p.sets, scanned.private))
+}
+
+// privateHeight judges how far the store is.
+func (v *verifier) privateHeight(heads pvtstore.Heads) {
 	height := v.report.Height
 	f := Finding{Kind: checkPrivate, Database: dbPrivate}
-	switch next := p.heads.Next; {
-	case p.heads.Pending:
+	switch next := heads.Next; {
+	case heads.Pending:
 		f.Severity, f.Problem = Repair, fmt.Sprintf("the private data of block [%d] are prepared, not committed", next)
 		f.Consequence = "the next start commits them"
 	case next > height && next <= v.committed: // blocks are lost, which was said
@@ -255,12 +268,4 @@ func (v *verifier) concludePrivate(scanned scans) {
 	if f.Problem != "" {
 		v.add(f)
 	}
-	if len(p.heads.OldBlocks) > 0 {
-		v.add(Finding{
-			Severity: Repair, Kind: checkPrivate, Database: dbPrivate,
-			Problem:     fmt.Sprintf("reconciled private data of blocks %v may not be in the state yet", p.heads.OldBlocks),
-			Consequence: "the next start puts them there",
-		})
-	}
-	v.conclude(checkPrivate, fmt.Sprintf("%d write sets, %d entries", p.sets, scanned.private))
 }

@@ -361,20 +361,11 @@ func (v *verifier) compareConfHistory(temp string) error {
 	if err != nil {
 		return nil //nolint:nilerr // said already
 	}
-	read := func(db *kv.Database) (map[string]string, error) {
-		out := map[string]string{}
-		it := db.Store(v.id).Scan(nil, nil)
-		defer it.Close()
-		for it.Next() {
-			out[string(it.Key())] = string(it.Value())
-		}
-		return out, it.Err()
-	}
-	want, err := read(db)
+	want, err := v.confHistory(db)
 	if err != nil {
 		return err
 	}
-	got, err := read(present)
+	got, err := v.confHistory(present)
 	if err != nil {
 		v.databaseDamage(dbConfHistory, checkBooks, err)
 		return nil
@@ -400,4 +391,16 @@ func (v *verifier) compareConfHistory(temp string) error {
 		}
 	}
 	return nil
+}
+
+// confHistory reads a channel's configuration history, which has an entry per
+// deployment of a chaincode with collections.
+func (v *verifier) confHistory(db *kv.Database) (map[string]string, error) {
+	out := map[string]string{}
+	it := db.Store(v.id).Scan(nil, nil)
+	defer it.Close()
+	for it.Next() {
+		out[string(it.Key())] = string(it.Value())
+	}
+	return out, it.Err()
 }

@@ -4,20 +4,14 @@ import (
 	"cmp"
 	"context"
 	"encoding/hex"
-	"errors"
 	"fmt"
 	"hash/maphash"
 	"io"
-	"io/fs"
 	"runtime"
 	"sync"
 
-	"golang.org/x/sync/errgroup"
-	"golang.org/x/sync/semaphore"
-
 	"github.com/hyperledger/fabric-protos-go-apiv2/common"
 
-	"github.com/heddle-ledger/heddle/internal/progress"
 	"github.com/heddle-ledger/heddle/internal/protoutil"
 	"github.com/heddle-ledger/heddle/ledger/blockfile"
 )
@@ -41,13 +35,6 @@ type Options struct {
 }
 
 const defaultMemory = 64 << 20
-
-// perBlock and perByte estimate the memory that a block takes while it is looked
-// at.
-const (
-	perBlock = 16 << 10
-	perByte  = 4
-)
 
 // Verify checks the channels of a directory. An error means that it could not
 // look; what it found, however bad, is in the report.
@@ -239,148 +226,6 @@ func (v *verifier) believable(height uint64) uint64 {
 	}
 	return height
 }
-
-// estimate is the number of blocks to come, for the progress display.
-func (v *verifier) estimate(w *walker) uint64 {
-	n := v.indexed
-	if v.checkpoint != nil {
-		n = max(n, v.believable(v.checkpoint.Height))
-	}
-	if n == 0 && v.o.Progress != nil {
-		n = w.count()
-	}
-	return n
-}
-
-// walk sends the blocks through the examiners, then in order through what needs
-// order, then to the judges of signatures.
-func (v *verifier) walk(ctx context.Context) error {
-	w, err := newWalker(v.d, v.id, v.add)
-	if errors.Is(err, fs.ErrNotExist) {
-		v.add(Finding{
-			Severity: Damage, Kind: checkFiles, File: v.d.chainDir(v.id), Problem: "the directory of the channel's block files is missing",
-			Consequence: "the channel's blocks are lost", Remedy: remedyCopy,
-		})
-		return nil
-	}
-	if err != nil {
-		return err
-	}
-	defer w.files.Close()
-	w.committed = v.committed
-	show := progress.New(v.o.Progress, v.id, 0, v.estimate(w))
-	defer show.Done()
-
-	g, ctx := errgroup.WithContext(ctx)
-	room := semaphore.NewWeighted(v.o.Memory)
-	queue, order, signed := make(chan *job), make(chan *job, 16*v.o.Workers), make(chan *job)
-	g.Go(func() error {
-		defer close(queue)
-		defer close(order)
-		return w.run(ctx, func(rec *record) error { return enqueue(ctx, rec, v.o.Memory, room, order, queue) })
-	})
-	for range v.o.Workers {
-		g.Go(func() error {
-			e := &examiner{v: v, sum: summer{seeds: v.seeds}}
-			defer v.collect(e)
-			for j := range queue {
-				e.examine(j)
-				close(j.done)
-			}
-			return nil
-		})
-		g.Go(func() error {
-			for j := range signed {
-				if !v.hashOnly {
-					v.verifySignatures(j)
-				}
-				room.Release(j.weight)
-			}
-			return nil
-		})
-	}
-	g.Go(func() error {
-		defer close(signed)
-		for j := range order {
-			select {
-			case <-j.done:
-			case <-ctx.Done():
-				return context.Cause(ctx)
-			}
-			if err := v.sequence(j); err != nil {
-				return err
-			}
-			show.Set(j.number() + 1)
-			select {
-			case signed <- j:
-			case <-ctx.Done():
-				return context.Cause(ctx)
-			}
-		}
-		return nil
-	})
-	if err := g.Wait(); err != nil {
-		return err
-	}
-	v.end = w.end
-	v.report.Height = w.next
-	for _, info := range w.list {
-		v.report.Bytes += info.Size
-	}
-	return nil
-}
-
-// enqueue hands a block on when there is room for it.
-func enqueue(ctx context.Context, rec *record, limit int64, room *semaphore.Weighted, to ...chan<- *job) error {
-	j := &job{record: rec, done: make(chan struct{}), weight: min(limit, perBlock+perByte*int64(len(rec.body)))}
-	if err := room.Acquire(ctx, j.weight); err != nil {
-		return err
-	}
-	for _, c := range to {
-		select {
-		case c <- j:
-		case <-ctx.Done():
-			return context.Cause(ctx)
-		}
-	}
-	return nil
-}
-
-// collect adds up what an examiner found.
-func (v *verifier) collect(e *examiner) {
-	v.mu.Lock()
-	defer v.mu.Unlock()
-	v.total.counts.join(e.counts)
-	v.total.index.join(e.index)
-	v.total.history.join(e.history)
-}
-
-// sequence is what needs the blocks in order.
-func (v *verifier) sequence(j *job) error {
-	if v.values != nil {
-		if err := v.follow(j); err != nil {
-			return err
-		}
-	} else if j.needsValues {
-		v.unhashed = append(v.unhashed, j.number())
-	}
-	if v.hashOnly {
-		return nil
-	}
-	v.last = j.block
-	if j.number() == 0 {
-		v.genesis = j.block
-	}
-	if j.isConf {
-		v.configBlock = j.block
-	}
-	v.configure(j)
-	v.lastConfig(j)
-	return v.matchPrivate(j)
-}
-
-// replays tells whether the updates of a block are of use.
-func (v *verifier) replays(j *job) bool { return v.values != nil || len(j.stored) > 0 }
 
 // finish judges what only the whole chain tells.
 func (v *verifier) finish(ctx context.Context, scanned scans) error {

@@ -1,6 +1,7 @@
 package audit
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -146,41 +147,45 @@ func blocks(from, to uint64) string {
 	return fmt.Sprintf("blocks [%d] to [%d]", from, to-1)
 }
 
-// sortFiles puts the files into the order of their first blocks, if somebody has
-// mixed up their names.
-func (w *walker) sortFiles() error {
-	type start struct {
-		info  blockfile.FileInfo
-		first uint64
-	}
-	var starts []start
+// start is a block file and the block it begins with.
+type start struct {
+	info  blockfile.FileInfo
+	first uint64
+}
+
+// starts tells with which blocks the files begin; ok is false if that cannot be
+// told of all.
+func (w *walker) starts() (out []start, ok bool, err error) {
 	for _, info := range w.list {
 		if info.Size == 0 {
 			continue
 		}
 		first, ok, err := w.files.FirstNumber(info.Number)
-		if err != nil {
-			return err
+		if err != nil || !ok {
+			return nil, false, err
 		}
-		if !ok {
-			return nil // the walk says what is wrong
-		}
-		starts = append(starts, start{info, first})
+		out = append(out, start{info, first})
+	}
+	return out, true, nil
+}
+
+// sortFiles puts the files into the order of their first blocks, if somebody has
+// mixed up their names. It lets them be if the numbers are not plausible: the walk
+// says what is wrong.
+func (w *walker) sortFiles() error {
+	starts, ok, err := w.starts()
+	if err != nil || !ok {
+		return err
 	}
 	byFirst := slices.Clone(starts)
-	slices.SortStableFunc(byFirst, func(a, b start) int {
-		if a.first < b.first {
-			return -1
-		}
-		return 1
-	})
+	slices.SortStableFunc(byFirst, func(a, b start) int { return cmp.Compare(a.first, b.first) })
+	if slices.Equal(starts, byFirst) || byFirst[0].first != 0 {
+		return nil
+	}
 	for i := range byFirst {
 		if i > 0 && byFirst[i].first == byFirst[i-1].first || byFirst[i].first > w.committed+uint64(len(starts)) {
 			return nil
 		}
-	}
-	if slices.Equal(starts, byFirst) || byFirst[0].first != 0 {
-		return nil
 	}
 	w.list = w.list[:0]
 	for i, s := range byFirst {
