@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/heddle-ledger/heddle/ledger/blockfile"
+	"github.com/heddle-ledger/heddle/ledger/history"
 	"github.com/heddle-ledger/heddle/ledger/kv"
 	"github.com/heddle-ledger/heddle/ledger/pvtstore"
 )
@@ -30,8 +31,9 @@ func openSideStores(cfg *Config) (*sideStores, error) {
 	for _, d := range []struct {
 		name string
 		db   **kv.Database
-	}{{dirBookkeeper, &s.bookkeeper}, {dirConfHistory, &s.conf}, {dirHistory, &s.history}} {
-		if *d.db, err = kv.Open(kv.Config{Dir: path.Join(cfg.Dir, d.name), FS: cfg.FS, Points: cfg.Points}); err != nil {
+		open func(kv.Config) (*kv.Database, error)
+	}{{dirBookkeeper, &s.bookkeeper, kv.Open}, {dirConfHistory, &s.conf, kv.Open}, {dirHistory, &s.history, history.OpenDatabase}} {
+		if *d.db, err = d.open(kv.Config{Dir: path.Join(cfg.Dir, d.name), FS: cfg.FS, Points: cfg.Points}); err != nil {
 			return s, fmt.Errorf("open %s: %w", d.name, err)
 		}
 	}

@@ -25,6 +25,22 @@ type Store struct {
 	key   []byte
 }
 
+// Sizes of the database in bytes. Its keys are as random as those of the state
+// and seldom read, so that many fresh tables may come together before they are
+// merged.
+const (
+	writeBuffer = 2 << 20
+	freshTables = 16
+	sortedSize  = 128 << 20
+	tableSize   = 8 << 20
+)
+
+// OpenDatabase opens the history database of all channels.
+func OpenDatabase(cfg kv.Config) (*kv.Database, error) {
+	cfg.WriteBuffer, cfg.FreshTables, cfg.SortedSize, cfg.TableSize = writeBuffer, freshTables, sortedSize, tableSize
+	return kv.Open(cfg)
+}
+
 // Open returns the history of a channel.
 func Open(db *kv.Database, channelID string) *Store {
 	s := db.Store(channelID)

@@ -25,32 +25,42 @@ type Config struct {
 	Points *failpoint.Points
 }
 
-// Sizes of the state's caches in bytes. The write buffer holds some thousand
-// blocks' worth of small writes, the block cache the hot part of the tables.
+// Sizes in bytes. The write buffer holds some hundred blocks' worth of small
+// writes, the block cache the hot part of the tables; up to a million keys have
+// one level of sorted tables, so that a search asks few of them.
 const (
 	writeBuffer = 8 << 20
+	sortedSize  = 160 << 20
+	tableSize   = 8 << 20
 	blockCache  = 64 << 20
 	bloomBits   = 10
 )
 
 // Provider opens the states of all channels in one directory.
 type Provider struct {
-	db *kv.Database
+	db       *kv.Database
+	versions *versions
 }
 
 // OpenProvider opens or creates the directory.
 func OpenProvider(cfg Config) (*Provider, error) {
-	db, err := kv.Open(kv.Config{Dir: cfg.Dir, FS: cfg.FS, WriteBuffer: writeBuffer, BlockCache: blockCache, BloomBits: bloomBits, Points: cfg.Points})
+	db, err := kv.Open(kv.Config{
+		Dir: cfg.Dir, FS: cfg.FS, WriteBuffer: writeBuffer, SortedSize: sortedSize, TableSize: tableSize,
+		BlockCache: blockCache, BloomBits: bloomBits, Points: cfg.Points,
+	})
 	if err != nil {
 		return nil, err
 	}
-	return &Provider{db: db}, nil
+	return &Provider{db: db, versions: newVersions(versionBytes)}, nil
 }
 
 // Open returns the state of a channel.
 func (p *Provider) Open(channelID string) (state.DB, error) {
 	s := p.db.Store(channelID)
-	return &DB{reader: reader{src: storeSource{s}}, store: s, batch: s.NewBatch()}, nil
+	return &DB{
+		reader: reader{src: storeSource{s}}, store: s,
+		channel: channelID, cached: p.versions, batch: s.NewBatch(),
+	}, nil
 }
 
 // Close closes the directory.
@@ -62,7 +72,9 @@ var savepointKey = []byte{0}
 // DB is the state of one channel.
 type DB struct {
 	reader
-	store *kv.Store
+	store   *kv.Store
+	channel string
+	cached  *versions
 
 	// Apply is called by one goroutine at a time, so these need no lock.
 	batch *kv.Batch
@@ -107,8 +119,30 @@ func (d *DB) Apply(b *state.Batch, savepoint *state.Version, sync bool) error {
 		d.batch, d.value = d.store.NewBatch(), nil
 	}
 	if err != nil {
+		d.cached.forget()
 		return fmt.Errorf("apply state batch: %w", err)
 	}
+	d.cached.apply(d.channel, b)
+	return nil
+}
+
+// Versions implements state.Reader.
+func (d *DB) Versions(lookups []state.Lookup) error {
+	places, epoch := d.cached.lookUp(d.channel, lookups)
+	if len(places) == 0 {
+		return nil
+	}
+	rest := make([]state.Lookup, len(places))
+	for i, at := range places {
+		rest[i] = lookups[at]
+	}
+	if err := d.reader.Versions(rest); err != nil {
+		return err
+	}
+	for i, at := range places {
+		lookups[at] = rest[i]
+	}
+	d.cached.note(d.channel, rest, epoch)
 	return nil
 }
 
