@@ -11,7 +11,7 @@ GOFUMPT     := mvdan.cc/gofumpt@v0.12.0
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 TOOLS       := build/tools
 
-.PHONY: help build demo demo-down test race fuzz-short bench lint gen check-gen docker clean $(COMMANDS)
+.PHONY: help build demo demo-down test race torture fuzz-short bench lint gen check-gen docker clean $(COMMANDS)
 
 help: ## list the tasks
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -35,6 +35,11 @@ test: ## run all tests
 
 race: ## run all tests with the race detector
 	$(GO) test -race ./...
+
+TORTURE_FOR ?= 10m
+torture: ## crash and fail the ledger everywhere, random operations for TORTURE_FOR (10m); see docs/torture.md
+	$(GO) test ./ledger/kv ./ledger/blockfile
+	$(GO) test ./ledger -run Torture -timeout 6h -v -torture.full -torture.for $(TORTURE_FOR) -torture.seed $${TORTURE_SEED:-1}
 
 FUZZTIME ?= 10s
 fuzz-short: ## run every fuzz target for FUZZTIME (10s)
