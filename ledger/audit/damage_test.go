@@ -533,6 +533,9 @@ func (c *damage) compare(t *testing.T, all []Finding) {
 		case f.Severity == Damage && f.Remedy == "":
 			t.Errorf("no remedy: %s", show(f))
 			return
+		case c.orderer && strings.Contains(f.Remedy, "peer"):
+			t.Errorf("a peer's remedy: %s", show(f))
+			return
 		default:
 			t.Logf("%s: %s", f.Where(), f.Problem)
 			return

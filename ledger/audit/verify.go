@@ -193,6 +193,13 @@ func (d *Dir) verifyChannel(ctx context.Context, id string, o Options) (*Channel
 	}
 	c := v.report
 	c.Findings = v.findings.sorted()
+	if d.Kind == Orderer {
+		for i := range c.Findings {
+			if c.Findings[i].Remedy == remedyCopy {
+				c.Findings[i].Remedy = remedyCopyOrderer
+			}
+		}
+	}
 	c.Sound = !v.findings.has(Damage)
 	return c, nil
 }

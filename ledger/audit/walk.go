@@ -30,8 +30,9 @@ const (
 )
 
 const (
-	remedyCopy = "take the block files of the channel from a backup or from another peer's directory that verifies, or, if the damage is near the end, run `peer node rollback` to a block before it and let the peer fetch the rest again"
-	remedyDBs  = "run `peer node rebuild-dbs` while the peer is down: the next start builds state, history and index anew from the block files"
+	remedyCopy        = "take the block files of the channel from a backup or from another peer's directory that verifies, or, if the damage is near the end, run `peer node rollback` to a block before it and let the peer fetch the rest again"
+	remedyCopyOrderer = "take the block files of the channel from a backup or from another orderer's directory that verifies"
+	remedyDBs         = "run `peer node rebuild-dbs` while the peer is down: the next start builds state, history and index anew from the block files"
 )
 
 // record is one block as it was found.

@@ -46,6 +46,7 @@ func (r *running) offline(t *testing.T) {
 		if !strings.Contains(got.stdout, "mychannel: the same, ") {
 			t.Errorf("compare: %s", got.stdout)
 		}
+		t.Log(got.stdout)
 	}
 	r.inspect(t, tool)
 	if d := cmp.Diff(before, fingerprint(t, dirs)); d != "" {
@@ -111,6 +112,8 @@ func (r *running) inspect(t *testing.T, tool toolFunc) {
 	for _, dir := range []string{"peer1", "orderer"} {
 		if got := tool(0, "inspect", "--path", r.path(dir)); !strings.Contains(got.stdout, "mychannel\n  height ") {
 			t.Errorf("%s", got.stdout)
+		} else {
+			t.Log(got.stdout)
 		}
 		file := r.path("block.json")
 		tool(0, "inspect", "--path", r.path(dir), "-c", "mychannel", "-b", "newest", "-o", file)
