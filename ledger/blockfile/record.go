@@ -99,17 +99,24 @@ func (r *fieldReader) bytes() []byte {
 	return b
 }
 
-// list reads a count and that many fields. A field takes a byte at least, so the
-// allocation is bounded by the body's length.
+// maxTrusted bounds the room made for a list because of its count alone.
+const maxTrusted = 4096
+
+// list reads a count and that many fields. A field takes a byte at least, so a
+// count that is too large is told before anything is allocated.
 func (r *fieldReader) list() [][]byte {
 	n := r.uvarint()
 	if n > uint64(len(r.rest)) {
 		r.bad, r.rest = true, nil
 		return nil
 	}
-	out := make([][]byte, n)
-	for i := range out {
-		out[i] = r.bytes()
+	out := make([][]byte, 0, min(n, maxTrusted))
+	for range n {
+		b := r.bytes()
+		if r.bad {
+			return nil
+		}
+		out = append(out, b)
 	}
 	return out
 }
