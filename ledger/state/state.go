@@ -124,11 +124,48 @@ type KeyChecker interface {
 	CheckKey(ns, key string) error
 }
 
+// Reshaper is a DB that gives some values back in another form than they were
+// written in, as LEDGER §5.3 has it for JSON.
+type Reshaper interface {
+	// Reshapes tells whether it may do so with a value.
+	Reshapes(value []byte) bool
+}
+
+// Holder is a DB whose snapshots may be overtaken (ErrStale).
+type Holder interface {
+	// HeldSnapshot fixes the state for longer: batches wait for its release, and
+	// nothing ends it before. nested is set by who holds a snapshot already, of
+	// this database or of another.
+	HeldSnapshot(nested bool) (Snapshot, error)
+}
+
+// Remote is a DB on a server. Its calls may fail with an *UnreachableError.
+type Remote interface {
+	// Address is that of the server, for messages.
+	Address() string
+}
+
 // Provider opens the states of channels.
 type Provider interface {
 	Open(channelID string) (DB, error)
 	Close() error
 }
+
+// ErrStale is in the errors of a snapshot that cannot go on showing its state,
+// since too much, or what was read from it, has been changed by later batches.
+var ErrStale = errors.New("the state has been changed since the transaction began to read from it")
+
+// UnreachableError says that a database could not be reached, or failed: the same
+// call may succeed later, and may be repeated whatever became of it.
+type UnreachableError struct {
+	// Answered is set if it was the database itself that answered with an error.
+	Answered bool
+	Err      error
+}
+
+func (e *UnreachableError) Error() string { return e.Err.Error() }
+
+func (e *UnreachableError) Unwrap() error { return e.Err }
 
 // Errors with the reference's texts.
 var (

@@ -35,6 +35,9 @@ func (d *DB) Apply(b *state.Batch, savepoint *state.Version, _ bool) error {
 	if err != nil {
 		return err
 	}
+	if savepoint != nil {
+		d.leave(*savepoint)
+	}
 	for _, s := range a.spaces {
 		d.p.warmer.committed(s.db, &d.p.cfg)
 	}
@@ -76,8 +79,11 @@ func (a *application) prepare(ctx context.Context, b *state.Batch) error {
 			if a.metadata, err = a.d.metadata(ctx); err != nil {
 				return err
 			}
-			_, a.savepointRev, err = a.metadata.readSavepoint(ctx)
-			return err
+			var now *state.Version
+			if now, a.savepointRev, err = a.metadata.readSavepoint(ctx); err != nil {
+				return err
+			}
+			return a.d.checkSavepoint(now, *a.savepoint)
 		})
 	}
 	if err := work.Wait(); err != nil {

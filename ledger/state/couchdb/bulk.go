@@ -26,6 +26,16 @@ func (r *row) absent() bool {
 	return r.Error != "" || r.Value.Deleted || len(r.Doc) == 0 || string(r.Doc) == "null"
 }
 
+// failed is why nothing is known of a document that was asked for by its
+// identifier: nodes of a cluster may not answer in time.
+func (d *database) failed(r *row) error {
+	if r.Error == "" || r.Error == "not_found" {
+		return nil
+	}
+	err := fmt.Errorf("database [%s]: document [%s]: %s", d.name, r.Key, r.Error)
+	return &state.UnreachableError{Answered: true, Err: err}
+}
+
 func (d *database) decodeRows(body []byte) ([]row, error) {
 	var told struct{ Rows *[]row }
 	if err := json.Unmarshal(body, &told); err != nil {
@@ -70,6 +80,9 @@ func (d *database) rows(ctx context.Context, ids []string, attachments bool) ([]
 	for i := range rows {
 		if rows[i].Key != ids[i] {
 			return nil, fmt.Errorf("database [%s]: malformed answer to _all_docs: row of [%s] where [%s] was expected", d.name, rows[i].Key, ids[i])
+		}
+		if err := d.failed(&rows[i]); err != nil {
+			return nil, err
 		}
 	}
 	return rows, nil
@@ -241,7 +254,7 @@ func (d *database) saveOver(ctx context.Context, doc *outgoing, rev string) (str
 		r.function, r.method, r.body = "SaveDoc", http.MethodPut, doc.appendTo(nil, "")
 	}
 	a, err := d.c.call(ctx, r)
-	if doc.write.Delete && refused(err, http.StatusNotFound) {
+	if doc.write.Delete && refused(err, http.StatusNotFound) && gone(err) {
 		return "", nil
 	}
 	if err != nil {

@@ -18,6 +18,7 @@ import (
 
 	"github.com/heddle-ledger/heddle/internal/flog"
 	"github.com/heddle-ledger/heddle/internal/metrics"
+	"github.com/heddle-ledger/heddle/ledger/state"
 )
 
 // firstWait is the time before the first repetition of a request; it doubles
@@ -46,7 +47,28 @@ type client struct {
 	maxAnswer  int64
 	log        *flog.Logger
 	time       metrics.Histogram // nil if metrics are disabled
-	closed     <-chan struct{}   // ends waits between repetitions
+	ending
+}
+
+// ending tells a client in what haste it is.
+type ending struct {
+	closed   <-chan struct{}    // ends waits between repetitions
+	stopping <-chan struct{}    // so does this; from then on nothing is repeated
+	inFlight context.Context    // ends some time after stopping, and all requests with it
+	end      context.CancelFunc // of inFlight
+}
+
+// lastRequests is the time that requests under way have when the program stops.
+const lastRequests = 5 * time.Second
+
+// newEnding follows ctx, the program's life, and closed, the provider's.
+func newEnding(ctx context.Context, closed <-chan struct{}) ending {
+	inFlight, end := context.WithCancel(context.WithoutCancel(ctx))
+	context.AfterFunc(ctx, func() {
+		late := time.AfterFunc(lastRequests, end)
+		context.AfterFunc(inFlight, func() { late.Stop() })
+	})
+	return ending{closed: closed, stopping: ctx.Done(), inFlight: inFlight, end: end}
 }
 
 // request is one request. Method, path and headers are the reference's (vector
@@ -74,21 +96,47 @@ type answer struct {
 type serverError struct {
 	status       int
 	code, reason string
+	// foreign is set if it is not CouchDB that answers: what stands in front of it
+	// may have pages of its own for a server that is away.
+	foreign bool
 }
 
 func (e *serverError) Error() string {
 	return fmt.Sprintf("error handling CouchDB request. Error:%s,  Status Code:%v,  Reason:%s", e.code, e.status, e.reason)
 }
 
-// refused tells whether an error is the server's answer with a given status.
+// refused tells whether an error is CouchDB's answer with a given status.
 func refused(err error, status int) bool {
 	var e *serverError
-	return errors.As(err, &e) && e.status == status
+	return errors.As(err, &e) && e.status == status && !e.foreign
+}
+
+// passing tells whether the same request may be answered otherwise later.
+func (e *serverError) passing() bool {
+	switch e.status {
+	case http.StatusRequestTimeout, http.StatusTooManyRequests:
+		return true
+	case http.StatusNotFound:
+		return e.foreign
+	}
+	return e.status >= http.StatusInternalServerError
+}
+
+// errTransport is in errors of requests that got no answer, or not all of it.
+var errTransport = errors.New("http error calling couchdb")
+
+// told marks errors that are no verdict on the request.
+func (c *client) told(err error) error {
+	var e *serverError
+	if errors.As(err, &e) && e.passing() || errors.Is(err, errTransport) {
+		return &state.UnreachableError{Answered: e != nil && !e.foreign, Err: err}
+	}
+	return err
 }
 
 var errTooLarge = errors.New("the answer of CouchDB is too large")
 
-func newClient(cfg *Config, transport http.RoundTripper, closed <-chan struct{}) (*client, error) {
+func newClient(cfg *Config, transport http.RoundTripper, life ending) (*client, error) {
 	if cfg.MaxRetries < 0 || cfg.MaxRetriesOnStartup < 0 {
 		return nil, errors.New("number of retries must be zero or greater")
 	}
@@ -103,7 +151,7 @@ func newClient(cfg *Config, transport http.RoundTripper, closed <-chan struct{})
 	}
 	c := &client{
 		base: *base, user: cfg.Username, pass: cfg.Password, retries: cfg.MaxRetries,
-		maxAnswer: maxAnswer, log: cfg.Log, closed: closed,
+		maxAnswer: maxAnswer, log: cfg.Log, ending: life,
 		http: &http.Client{
 			Transport: transport,
 			Timeout:   cfg.RequestTimeout,
@@ -162,19 +210,26 @@ func newTransport(rootCAs [][]byte) (*http.Transport, error) {
 }
 
 // do sends a request, again and again while the server can not be reached or
-// fails. Any status that is no success is a *serverError.
+// fails. Any status that is no success is a *serverError; what may succeed later
+// is a *state.UnreachableError.
 func (c *client) do(ctx context.Context, r request) (*answer, error) {
 	begun := time.Now()
 	wait := firstWait
 	for attempt := 0; ; attempt++ {
 		a, status, err := c.once(ctx, &r)
-		if err == nil || attempt >= r.retries || !worthRepeating(ctx, err) {
+		if err == nil || attempt >= r.retries || !worthRepeating(ctx, err) || c.stops() {
 			c.observe(&r, begun, status)
-			return a, err
+			return a, c.told(err)
 		}
 		c.log.Warningf("Retrying couchdb request in %s. Attempt:%v  Error:%v", wait, attempt+1, flog.ForeignError(err))
-		if err := c.pause(ctx, wait); err != nil {
-			return nil, err
+		if end := c.pause(ctx, wait); end != nil {
+			return nil, end
+		}
+		if ctx.Err() != nil {
+			return nil, ctx.Err()
+		}
+		if c.stops() {
+			return nil, c.told(err)
 		}
 		wait *= 2
 	}
@@ -198,11 +253,14 @@ func worthRepeating(ctx context.Context, err error) bool {
 	return true
 }
 
+// pause waits, but not while the program stops.
 func (c *client) pause(ctx context.Context, wait time.Duration) error {
 	t := time.NewTimer(wait)
 	defer t.Stop()
 	select {
 	case <-t.C:
+		return nil
+	case <-c.stopping:
 		return nil
 	case <-ctx.Done():
 		return ctx.Err()
@@ -211,17 +269,30 @@ func (c *client) pause(ctx context.Context, wait time.Duration) error {
 	}
 }
 
+// stops tells whether the program is about to end.
+func (c *client) stops() bool {
+	select {
+	case <-c.stopping:
+		return true
+	default:
+		return false
+	}
+}
+
 var errClosed = errors.New("the CouchDB state database is closed")
 
 // once sends a request once. The status is 0 if there was no answer.
 func (c *client) once(ctx context.Context, r *request) (*answer, int, error) {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	defer context.AfterFunc(c.inFlight, cancel)()
 	req, err := c.httpRequest(ctx, r)
 	if err != nil {
 		return nil, 0, err
 	}
 	resp, err := c.http.Do(req)
 	if err != nil {
-		return nil, 0, fmt.Errorf("http error calling couchdb: %w", err)
+		return nil, 0, fmt.Errorf("%w: %w", errTransport, err)
 	}
 	defer resp.Body.Close()
 	body, err := r.read(resp)
@@ -237,8 +308,10 @@ func (c *client) once(ctx context.Context, r *request) (*answer, int, error) {
 func (r *request) read(resp *http.Response) ([]byte, error) {
 	switch {
 	case r.discard && resp.StatusCode == http.StatusOK:
-		_, err := io.Copy(io.Discard, resp.Body)
-		return nil, err
+		if _, err := io.Copy(io.Discard, resp.Body); err != nil {
+			return nil, fmt.Errorf("%w: %w", errTransport, err)
+		}
+		return nil, nil
 	case r.max > 0:
 		return readBounded(resp.Body, r.max)
 	}
@@ -249,7 +322,7 @@ func readBounded(from io.Reader, limit int64) ([]byte, error) {
 	// Reading to the end is what lets the connection be used again.
 	body, err := io.ReadAll(io.LimitReader(from, limit+1))
 	if err != nil {
-		return nil, fmt.Errorf("http error calling couchdb: %w", err)
+		return nil, fmt.Errorf("%w: %w", errTransport, err)
 	}
 	if int64(len(body)) > limit {
 		return nil, fmt.Errorf("%w: more than %d bytes", errTooLarge, limit)
@@ -266,7 +339,7 @@ func newServerError(resp *http.Response, body []byte) error {
 	case resp.Request.Method == http.MethodHead || len(body) == 0:
 		e.code = http.StatusText(resp.StatusCode)
 	default:
-		e.code, e.reason = "answer is not JSON", fmt.Sprintf("%.200q", body)
+		e.code, e.reason, e.foreign = "answer is not JSON", fmt.Sprintf("%.200q", body), true
 	}
 	return e
 }

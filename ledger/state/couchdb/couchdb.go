@@ -86,7 +86,9 @@ type Provider struct {
 const parallelRequests = 16
 
 // OpenProvider connects to the server, checks its version and creates its system
-// databases (LEDGER §5.1). The context ends waiting for the server only.
+// databases (LEDGER §5.1). The context is the program's life: when it ends nobody
+// waits for the server any more, neither here nor in later calls, which then send
+// each request once.
 func OpenProvider(ctx context.Context, cfg Config) (*Provider, error) {
 	return openProvider(ctx, cfg, nil)
 }
@@ -94,14 +96,17 @@ func OpenProvider(ctx context.Context, cfg Config) (*Provider, error) {
 func openProvider(ctx context.Context, cfg Config, transport http.RoundTripper) (*Provider, error) {
 	cfg.fill()
 	life, end := context.WithCancel(context.Background())
-	c, err := newClient(&cfg, transport, life.Done())
+	ending := newEnding(ctx, life.Done())
+	c, err := newClient(&cfg, transport, ending)
 	if err != nil {
 		end()
+		ending.end()
 		return nil, err
 	}
 	p := &Provider{cfg: cfg, c: c, slots: make(chan struct{}, parallelRequests), close: end, warmer: newWarmer(c), open: map[string]*DB{}}
 	if err := p.connect(ctx); err != nil {
 		end()
+		c.end()
 		c.http.CloseIdleConnections()
 		return nil, err
 	}
@@ -166,6 +171,7 @@ func (p *Provider) forget(channelIDs []string) {
 func (p *Provider) Close() error {
 	p.close()
 	p.background.Wait()
+	p.c.end()
 	p.c.http.CloseIdleConnections()
 	return nil
 }

@@ -127,7 +127,7 @@ func (d *database) commitFully(ctx context.Context, missing *sync.Once) error {
 // opposed to the database.
 func gone(err error) bool {
 	var e *serverError
-	if !errors.As(err, &e) {
+	if !errors.As(err, &e) || e.foreign {
 		return false
 	}
 	switch e.status {

@@ -19,8 +19,10 @@ type DB struct {
 	views   *views
 	gate    state.Gate // between batches and the snapshots that query
 
-	mu        sync.Mutex           // guards databases
+	mu        sync.Mutex           // guards what follows
 	databases map[string]*database // by name
+	left      *state.Version       // where the savepoint was left, if leftKnown is set
+	leftKnown bool
 }
 
 func newDB(p *Provider, channel string) *DB {
@@ -78,6 +80,29 @@ func (d *DB) snapshot(nested bool) (state.Snapshot, error) {
 	return s, nil
 }
 
+// Address implements state.Remote.
+func (d *DB) Address() string { return d.p.c.base.Host }
+
+// HeldSnapshot implements state.Holder.
+func (d *DB) HeldSnapshot(nested bool) (state.Snapshot, error) {
+	d.enterGate(nested)
+	s := &snapshot{db: d, nested: nested, pinned: true}
+	if err := d.views.enter(s); err != nil {
+		d.gate.Leave()
+		return nil, err
+	}
+	return s, nil
+}
+
+// enterGate keeps batches out until gate.Leave.
+func (d *DB) enterGate(nested bool) {
+	if nested {
+		d.gate.EnterNested()
+	} else {
+		d.gate.EnterWithin(patience)
+	}
+}
+
 // Savepoint implements state.DB.
 func (d *DB) Savepoint() (*state.Version, error) {
 	ctx := context.Background()
@@ -86,8 +111,46 @@ func (d *DB) Savepoint() (*state.Version, error) {
 		return nil, err
 	}
 	v, _, err := db.readSavepoint(ctx)
+	if err == nil {
+		d.mu.Lock()
+		defer d.mu.Unlock()
+		if !d.leftKnown {
+			d.left, d.leftKnown = v, true
+		}
+	}
 	return v, err
 }
+
+// checkSavepoint refuses to go on with a database that is not as it was left:
+// while the server was away it may have been put back to an earlier state, or
+// another peer may use it. next is what is about to be written, and may have been
+// when the answer got lost.
+func (d *DB) checkSavepoint(now *state.Version, next state.Version) error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if !d.leftKnown || now != nil && *now == next || now == nil && d.left == nil || now != nil && d.left != nil && *now == *d.left {
+		return nil
+	}
+	return fmt.Errorf("the savepoint of the state database is at %s, but this peer left it at %s: the database was put back, or somebody else writes to it", printVersion(now), printVersion(d.left))
+}
+
+func printVersion(v *state.Version) string {
+	if v == nil {
+		return "<nil>"
+	}
+	return v.String()
+}
+
+// leave notes where a batch has left the savepoint.
+func (d *DB) leave(v state.Version) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.left, d.leftKnown = &v, true
+}
+
+// Reshapes implements state.Reshaper: JSON objects are kept as documents (LEDGER
+// §5.3).
+func (*DB) Reshapes(value []byte) bool { return startsObject(value) }
 
 // CheckWrite implements state.DB.
 func (*DB) CheckWrite(key string, value []byte) error { return checkWrite(key, value) }

@@ -3,6 +3,7 @@ package couchdb
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"maps"
 	"net/http"
@@ -12,9 +13,11 @@ import (
 	"sync"
 
 	"github.com/heddle-ledger/heddle/internal/flog"
+	"github.com/heddle-ledger/heddle/ledger/state"
 )
 
-// CreateIndexes implements state.IndexCreator (LEDGER §5.9).
+// CreateIndexes implements state.IndexCreator (LEDGER §5.9). The error is that
+// the server is away, or that there can be no such database.
 func (d *DB) CreateIndexes(ns string, files map[string][]byte) error {
 	if len(files) == 0 {
 		return nil
@@ -25,7 +28,13 @@ func (d *DB) CreateIndexes(ns string, files map[string][]byte) error {
 		return err
 	}
 	for _, name := range slices.Sorted(maps.Keys(files)) {
-		if err := db.createIndex(ctx, files[name]); err != nil {
+		err := db.createIndex(ctx, files[name])
+		var away *state.UnreachableError
+		// Nobody is to wait for a server that cannot stand a file.
+		if errors.As(err, &away) && !away.Answered && d.p.HealthCheck(ctx) != nil {
+			return fmt.Errorf("index of file [%s]: %w", name, err)
+		}
+		if err != nil {
 			d.p.c.log.Errorf("Error creating index from file [%s] for channel [%s], chaincode namespace [%s]: %v",
 				flog.Foreign(name), d.channel, flog.Foreign(ns), flog.ForeignError(err))
 		}

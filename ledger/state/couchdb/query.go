@@ -67,7 +67,6 @@ type queryIterator struct {
 
 	rows     []state.KV // read, but not given out
 	bookmark string     // CouchDB's, after rows
-	any      bool       // documents were found
 	more     bool
 	limited  bool
 	left     int // results that may still be fetched, if limited
@@ -120,12 +119,7 @@ func (i *queryIterator) fetch() error {
 	i.left -= len(docs)
 	// The same bookmark again would bring the same documents for ever.
 	i.more = len(docs) == limit && answer.Bookmark != "" && answer.Bookmark != i.bookmark
-	// After nothing CouchDB gives a bookmark that leads to the beginning. It must
-	// not follow results that this page has got already.
-	if len(docs) > 0 || !i.any {
-		i.bookmark = answer.Bookmark
-	}
-	i.any = i.any || len(docs) > 0
+	i.bookmark = answer.Bookmark // also after nothing: chaincodes may answer with it
 	return nil
 }
 

@@ -1,7 +1,7 @@
 package couchdb
 
 import (
-	"errors"
+	"fmt"
 	"sync"
 
 	"github.com/heddle-ledger/heddle/ledger/state"
@@ -40,7 +40,7 @@ const maxTracked = 10000
 
 // errMoved is given for a rich query of a transaction that could not become
 // valid any more: what it has read is out of date.
-var errMoved = errors.New("the state has been changed since the transaction read from it; it can not be queried any more, simulate the transaction again")
+var errMoved = fmt.Errorf("%w; it can not be queried any more, simulate the transaction again", state.ErrStale)
 
 // Release implements state.Snapshot.
 func (s *snapshot) Release() {
@@ -61,11 +61,7 @@ func (s *snapshot) pin() error {
 	if s.pinned {
 		return nil
 	}
-	if s.nested {
-		s.db.gate.EnterNested()
-	} else {
-		s.db.gate.EnterWithin(patience)
-	}
+	s.db.enterGate(s.nested)
 	if err := s.db.views.advance(s); err != nil {
 		s.db.gate.Leave()
 		return err

@@ -1,7 +1,6 @@
 package couchdb
 
 import (
-	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -102,12 +101,16 @@ func (v *views) enter(s *snapshot) error {
 		v.changed.Wait()
 	}
 	if v.torn != nil {
-		return fmt.Errorf("the state database is not whole: %w", v.torn)
+		return tornError(v.torn)
 	}
 	s.from = v.next
 	v.wanted = true
 	v.open[s] = struct{}{}
 	return nil
+}
+
+func tornError(err error) error {
+	return fmt.Errorf("the state database has a part of a block only, which has to be written again: %w", err)
 }
 
 // current is the layer of the batch under way, nil if it has none. It needs
@@ -196,7 +199,7 @@ func (v *views) end(failed error) {
 	v.changed.Broadcast()
 }
 
-var errExpired = errors.New("the snapshot of the state is too old: too much has been changed since it was taken")
+var errExpired = fmt.Errorf("%w, and by too much", state.ErrStale)
 
 // before returns what a snapshot has to see of a key instead of what the
 // database holds; ok is false if that is the database's own.
@@ -270,7 +273,7 @@ func (v *views) advance(s *snapshot) error {
 		return errExpired
 	}
 	if v.torn != nil {
-		return fmt.Errorf("the state database is not whole: %w", v.torn)
+		return tornError(v.torn)
 	}
 	for _, l := range v.layers {
 		if l.number >= s.from && s.touched(l) {
