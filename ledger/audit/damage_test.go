@@ -174,6 +174,27 @@ func damages(m *made) []damage {
 			harm: func(t *testing.T, dir string) { f := find(t, dir, 5); must(t, os.Truncate(f.file, f.at.Offset+40)) },
 		},
 		{
+			name: "cut, the index behind", kind: checkFiles, block: none, tx: none, severity: Damage, problem: "and ends with block [13]", alone: false,
+			harm: func(t *testing.T, dir string) { // as Fabric may leave it: the checkpoint is written first
+				f := find(t, dir, 13)
+				inIndex(t, dir, func(s *kv.Store) {
+					must(t, s.Delete(kv.AppendOPV([]byte("n"), 13), true))
+					must(t, s.Put([]byte("indexCheckpointKey"), []byte{12}, true))
+				})
+				must(t, os.Truncate(f.file, f.at.End-5))
+			},
+		},
+		{
+			name: "torn block", kind: checkData, block: 14, tx: 0, severity: Repair, problem: "the data hash in the header is", alone: true,
+			harm: func(t *testing.T, dir string) {
+				b := m.net.Block(14, header(13), configBlock, m.blocks[7].Data.Data...)
+				b.Data.Data[0] = append([]byte{}, b.Data.Data[0]...)
+				flip(b.Data.Data[0])
+				protoutil.ParseBlock(b).SetFlags(make([]byte, 3))
+				appendTo(t, lastFile(t, dir), encodeRecord(b))
+			},
+		},
+		{
 			name: "torn tail", kind: checkFiles, block: 14, tx: none, severity: Repair, problem: "left over from a write that was cut short", alone: true,
 			harm: func(t *testing.T, dir string) { appendTo(t, lastFile(t, dir), []byte{0xff, 1, 'a', 'b'}) },
 		},
@@ -472,6 +493,20 @@ func damages(m *made) []damage {
 			},
 		},
 	}
+}
+
+// encodeRecord is a block as it lies in a block file.
+func encodeRecord(b *common.Block) []byte {
+	field := func(to, f []byte) []byte { return append(binary.AppendUvarint(to, uint64(len(f))), f...) }
+	body := binary.AppendUvarint(nil, b.Header.Number)
+	body = field(field(body, b.Header.DataHash), b.Header.PreviousHash)
+	for _, list := range [][][]byte{b.Data.Data, b.Metadata.Metadata} {
+		body = binary.AppendUvarint(body, uint64(len(list)))
+		for _, f := range list {
+			body = field(body, f)
+		}
+	}
+	return field(nil, body)
 }
 
 // harmTable turns a database into tables only, and flips a bit in one.

@@ -95,7 +95,7 @@ func (d *Dir) unusable(o Options) error {
 	for _, r := range d.roles(o) {
 		_, err := d.database(r.name)
 		var format *kv.FormatError
-		if errors.As(err, &format) || isLocked(err) {
+		if errors.As(err, &format) || isLocked(err) || errors.Is(err, fs.ErrPermission) {
 			return fmt.Errorf("%s: %w", r.name, err)
 		}
 	}

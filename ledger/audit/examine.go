@@ -85,7 +85,7 @@ func (e *examiner) chain(j *job) {
 			f := j.finding(Damage, checkChain, "the block names [%x] as the hash of the block before it, which is [%x]", h.GetPreviousHash(), want)
 			f.Consequence = "header of this block or of the one before was changed; the node does not start, or other nodes refuse the block"
 			f.Remedy = remedyCopy
-			e.v.addTorn(j, f)
+			e.v.addTorn(f)
 		}
 	case h.GetNumber() == 0 && len(h.GetPreviousHash()) > 0:
 		e.v.add(j.finding(Warning, checkChain, "the first block names a previous hash [%x]", h.GetPreviousHash()))
@@ -107,7 +107,7 @@ func (e *examiner) data(j *job) {
 			f = f.atTx(i, j.parsed.Tx(i).ID()).at(j.path, blockfile.TxLocations(j.body, j.at, j.parsed.Len())[i].Offset)
 			f.Problem += "; this transaction is the one that does not bear its creator's signature"
 		}
-		e.v.addTorn(j, f)
+		e.v.addTorn(f)
 		return
 	}
 	if j.parsed.Len() == 0 {
@@ -174,15 +174,15 @@ func (e *examiner) metadata(j *job) {
 		e.v.add(f)
 	}
 	txs := j.parsed.Len()
+	flags := j.parsed.Flags()
+	j.isConf = isConfig(j) && (e.v.d.Kind == Orderer || len(flags) == 0 || flags[0] == byte(peer.TxValidationCode_VALID))
 	if e.v.d.Kind == Orderer {
-		j.isConf = isConfig(j)
 		return
 	}
-	flags := j.parsed.Flags()
 	if len(flags) != txs {
 		f := j.finding(Damage, checkMetadata, "the block has %d transactions but %d validation codes", txs, len(flags))
 		f.Consequence, f.Remedy = "the codes of its transactions are lost; state cannot be rebuilt", remedyCopy
-		e.v.add(f)
+		e.v.addTorn(f)
 		return
 	}
 	for i, c := range flags {
@@ -193,7 +193,6 @@ func (e *examiner) metadata(j *job) {
 		}
 	}
 	j.flags = flags
-	j.isConf = isConfig(j) && flags[0] == byte(peer.TxValidationCode_VALID)
 	e.commitSlot(j)
 }
 

@@ -57,7 +57,7 @@ func (v *verifier) walk(ctx context.Context) error {
 	if err := p.run(ctx); err != nil {
 		return err
 	}
-	v.end = w.end
+	v.end, v.files = w.end, w.list
 	v.report.Height = w.next
 	for _, info := range w.list {
 		v.report.Bytes += info.Size
@@ -177,7 +177,7 @@ func (v *verifier) sequence(j *job) error {
 	if v.hashOnly {
 		return nil
 	}
-	v.last = j.block
+	v.prior, v.last = v.last, j.block
 	if j.number() == 0 {
 		v.genesis = j.block
 	}

@@ -8,6 +8,7 @@ import (
 	"hash/maphash"
 	"io"
 	"runtime"
+	"slices"
 	"sync"
 
 	"github.com/hyperledger/fabric-protos-go-apiv2/common"
@@ -90,9 +91,11 @@ type verifier struct {
 	only     map[uint64]bool
 
 	signing *signing
-	private *privateWalk // nil if there is nothing to walk
+	private *privateWalk         // nil if there is nothing to walk
+	files   []blockfile.FileInfo // as walked
 	end     blockfile.Place
-	last    *common.Block // read
+	// last and prior are the last block read and the one before it.
+	last, prior *common.Block
 	// genesis and configBlock are block 0 and the last one with a configuration.
 	genesis, configBlock *common.Block
 
@@ -112,27 +115,35 @@ type totals struct {
 
 // tornFinding is about a block that may be the remains of a write cut short.
 type tornFinding struct {
-	at blockfile.Place
-	f  Finding
+	f     Finding
+	tears bool // the next start does not take such a block in
 }
 
-func (v *verifier) add(f Finding) {
-	if !v.hashOnly || f.Kind == checkCommit {
-		v.findings.add(f)
+// add reports a finding. Those about blocks that nothing says were committed wait
+// until it is known whether the next start cuts the block off.
+func (v *verifier) add(f Finding) { v.take(f, false) }
+
+// addTorn reports what a write cut short may have left: if the block is the last
+// one, and was never committed, the next start cuts it off.
+func (v *verifier) addTorn(f Finding) { v.take(f, true) }
+
+func (v *verifier) take(f Finding, tears bool) {
+	if v.hashOnly && f.Kind != checkCommit {
+		return
 	}
-}
-
-// addTorn reports what is wrong with a block, unless it turns out to be the last
-// one and never committed: then the next start cuts it off.
-func (v *verifier) addTorn(j *job, f Finding) {
-	if j.number() < v.committed || f.Severity != Damage {
-		v.add(f)
+	if f.Block == nil || *f.Block < v.committed || f.File == "" || f.Kind == checkFiles {
+		v.findings.add(f)
 		return
 	}
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	v.torn = append(v.torn, tornFinding{j.at, f})
+	if len(v.torn) < maxTorn {
+		v.torn = append(v.torn, tornFinding{f, tears && f.Severity == Damage})
+	}
 }
+
+// maxTorn bounds the findings that wait: without an index, all do.
+const maxTorn = 1000
 
 // once runs a function at most once per block.
 func (v *verifier) once(block uint64, f func()) {
@@ -236,13 +247,7 @@ func (v *verifier) believable(height uint64) uint64 {
 
 // finish judges what only the whole chain tells.
 func (v *verifier) finish(ctx context.Context, scanned scans) error {
-	for _, t := range v.torn {
-		if t.at == v.end {
-			t.f.Severity = Repair
-			t.f.Consequence, t.f.Remedy = "the block is the last one and was not committed: the next start of Heddle cuts it off", ""
-		}
-		v.findings.add(t.f)
-	}
+	v.judgeTorn()
 	c := v.report
 	c.Blocks, c.Transactions = v.total.blocks, v.total.txs
 	if v.last != nil {
@@ -283,6 +288,48 @@ func (v *verifier) concludeHashes() {
 	v.conclude(checkCommit, detail)
 }
 
+// judgeTorn judges what is wrong with blocks that nothing says were committed: the
+// last one may be half written, and then it does not count, nor what else is wrong
+// with it.
+func (v *verifier) judgeTorn() {
+	isLast := func(t tornFinding) bool {
+		return v.last != nil && *t.f.Block == v.last.GetHeader().GetNumber() && *t.f.Offset >= v.end.Offset
+	}
+	cut := slices.ContainsFunc(v.torn, func(t tornFinding) bool { return t.tears && isLast(t) })
+	for _, t := range v.torn {
+		if cut && isLast(t) {
+			if !t.tears {
+				continue
+			}
+			t.f.Severity = Repair
+			t.f.Consequence, t.f.Remedy = "the block is the last one and was not committed: the next start of Heddle cuts it off", ""
+		}
+		v.findings.add(t.f)
+	}
+	if cut && v.prior != nil {
+		v.report.Height, v.last = v.prior.GetHeader().GetNumber()+1, v.prior
+		v.end.End = v.end.Offset
+	}
+}
+
+// shortFile tells whether the file of the checkpoint has lost what the checkpoint
+// says is in it.
+func (v *verifier) shortFile() (finding Finding, short bool) {
+	c := v.checkpoint
+	f := Finding{
+		Severity: Damage, Kind: checkFiles, Remedy: remedyCopy, File: v.d.chainDir(v.id),
+		Consequence: "committed blocks are lost; the node does not start",
+	}
+	for _, info := range v.files {
+		if info.Number == c.File {
+			f.Problem = fmt.Sprintf("the file has %d bytes, the checkpoint says that it has %d and ends with block [%d]", info.Size, c.Size, int64(c.Height)-1)
+			return f.at(info.Path, info.Size), info.Size < c.Size
+		}
+	}
+	f.Problem = fmt.Sprintf("block file %d is missing, the checkpoint says that it has %d bytes and ends with block [%d]", c.File, c.Size, int64(c.Height)-1)
+	return f, c.Size > 0
+}
+
 // judgeCheckpoint compares what is recorded of the block files with what they
 // are (LEDGER §3.7, §3.8).
 func (v *verifier) judgeCheckpoint() {
@@ -292,6 +339,12 @@ func (v *verifier) judgeCheckpoint() {
 	}
 	f := Finding{Severity: Repair, Kind: checkIndex, Database: v.d.indexName(), Key: "blkMgrInfo"}
 	c := v.checkpoint
+	if c != nil && height >= v.committed {
+		if lost, short := v.shortFile(); short {
+			v.add(lost)
+			return
+		}
+	}
 	switch {
 	case c == nil && height > 0:
 		f.Problem, f.Consequence = "there is no checkpoint of the block files", "the next start scans the last file and writes it anew"
