@@ -49,7 +49,7 @@ func readVector(t testing.TB, name string, into any) {
 // untar puts an archive into a file system in memory, below /root.
 func untar(t testing.TB, name string) *vfs.Mem {
 	t.Helper()
-	fs := vfs.NewMem()
+	fs := smallDisk()
 	r := tar.NewReader(bytes.NewReader(gunzip(t, name)))
 	for {
 		h, err := r.Next()

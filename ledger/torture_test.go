@@ -142,7 +142,7 @@ func TestTortureCrash(t *testing.T) {
 // crash lives through the story and resumes what its crashes leave. It returns the
 // crash points passed.
 func (st *story) crash(t *testing.T) (passed map[string]bool) {
-	c := &camera{fs: smallDisk(), pick: stride(9), thorough: *tortureFull}
+	c := &camera{fs: smallDisk(), pick: stride(11), thorough: *tortureFull}
 	r := st.newRun(t, c.disk())
 	r.cfg.Points = c.points()
 	crashes, again := 0, 0
