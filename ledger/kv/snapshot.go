@@ -36,7 +36,7 @@ func (s *Snapshot) Get(key []byte) ([]byte, error) {
 
 // Scan is Store.Scan at the moment of the snapshot.
 func (s *Snapshot) Scan(start, end []byte) *Iterator {
-	return walk{dir: s.dir, prefix: s.prefix, start: start, end: end}.over(s.snap)
+	return span{dir: s.dir, prefix: s.prefix, start: start, end: end}.over(s.snap)
 }
 
 // Release gives the snapshot up. It may be called more than once.
@@ -54,27 +54,27 @@ type Iterator struct {
 // Scan walks the keys from start (inclusive) to end (exclusive). A nil or empty
 // start is the first key; a nil end is the end of the store (LEDGER §2.1).
 func (s *Store) Scan(start, end []byte) *Iterator {
-	return walk{dir: s.db.dir, prefix: s.prefix, start: start, end: end}.over(s.db.ldb)
+	return span{dir: s.db.dir, prefix: s.prefix, start: start, end: end}.over(s.db.ldb)
 }
 
 // Walk is Scan for many keys that nobody will ask for soon: they do not take the
 // place of others in the cache.
 func (s *Store) Walk(start, end []byte) *Iterator {
-	return walk{dir: s.db.dir, prefix: s.prefix, start: start, end: end, once: true}.over(s.db.ldb)
+	return span{dir: s.db.dir, prefix: s.prefix, start: start, end: end, once: true}.over(s.db.ldb)
 }
 
 type scanner interface {
 	NewIterator(slice *util.Range, ro *opt.ReadOptions) iterator.Iterator
 }
 
-// walk describes an iterator.
-type walk struct {
+// span describes an iterator.
+type span struct {
 	dir                string
 	prefix, start, end []byte
 	once               bool // the blocks read are not worth a place in the cache
 }
 
-func (w walk) over(src scanner) *Iterator {
+func (w span) over(src scanner) *Iterator {
 	r := &util.Range{Start: physical(nil, w.prefix, w.start)}
 	switch {
 	case w.end != nil:
