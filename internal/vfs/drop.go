@@ -17,8 +17,17 @@ const droppedSuffix = ".dropped"
 // name is removed by the next call. A directory that does not exist is no error.
 func DropDir(fsys FS, dir string) error {
 	doomed := dir + droppedSuffix
-	if err := fsys.RemoveAll(doomed); err != nil {
-		return fmt.Errorf("remove what is left of a dropped directory: %w", err)
+	if _, err := fsys.Stat(doomed); !errors.Is(err, fs.ErrNotExist) {
+		// The attempt before may have ended without the other name being durable.
+		if err == nil {
+			err = fsys.SyncDir(path.Dir(dir))
+		}
+		if err == nil {
+			err = fsys.RemoveAll(doomed)
+		}
+		if err != nil {
+			return fmt.Errorf("remove what is left of a dropped directory: %w", err)
+		}
 	}
 	_, err := fsys.Stat(dir)
 	if errors.Is(err, fs.ErrNotExist) {

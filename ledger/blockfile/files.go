@@ -84,18 +84,12 @@ func (f *files) size(num int) (size int64, ok bool, err error) {
 	return info.Size(), true, nil
 }
 
-// appender opens a file for appending, creating it durably if missing.
+// appender opens a file for appending, creating it durably if missing. One that
+// is there may come from an attempt that failed to sync the directory.
 func (f *files) appender(num int) (vfs.File, error) {
-	_, exists, err := f.size(num)
-	if err != nil {
-		return nil, err
-	}
 	w, err := f.fs.OpenFile(f.path(num), os.O_RDWR|os.O_CREATE|os.O_APPEND, 0o660)
 	if err != nil {
 		return nil, err
-	}
-	if exists {
-		return w, nil
 	}
 	if err := f.fs.SyncDir(f.dir); err != nil {
 		w.Close()

@@ -45,13 +45,10 @@ func PreResetHeights(fsys vfs.FS, dir string) (map[string]uint64, error) {
 func ClearPreResetHeight(fsys vfs.FS, dir, id string) error {
 	in := channelDir(dir, id)
 	err := fsys.Remove(path.Join(in, preResetHeightFile))
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil
-	}
-	if err == nil {
+	if err == nil || errors.Is(err, fs.ErrNotExist) { // an attempt before may have failed to sync
 		err = fsys.SyncDir(in)
 	}
-	if err != nil {
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("remove the pre-reset height of channel [%s]: %w", id, err)
 	}
 	return nil
@@ -97,6 +94,9 @@ func readPreResetHeight(fsys vfs.FS, dir string) (height uint64, ok bool, err er
 // that cannot be read counts as none.
 func recordPreResetHeight(fsys vfs.FS, dir string, height uint64) error {
 	if known, ok, err := readPreResetHeight(fsys, dir); err == nil && ok && known >= height {
+		if err := fsys.SyncDir(dir); err != nil { // an attempt before may have failed to
+			return fmt.Errorf("sync directory of the pre-reset height: %w", err)
+		}
 		return nil
 	}
 	return replaceFile(fsys, path.Join(dir, preResetHeightFile), strconv.AppendUint(nil, height, 10))
