@@ -63,8 +63,8 @@ type Provider struct {
 // together first. That look-ups suffer from it does not matter, because ids that
 // are new are not looked up (txIDs).
 const (
-	indexWriteBuffer = 4 << 20
-	indexFreshTables = 16
+	indexWriteBuffer = 2 << 20
+	indexFreshTables = 32
 	indexSortedSize  = 128 << 20
 	indexTableSize   = 8 << 20
 	indexBlockCache  = 16 << 20

@@ -172,11 +172,33 @@ func (u *Updates) CommitHash(flags, previous []byte) []byte {
 // CommitDigest is the commit hash as far as it does not take the previous one,
 // which enters it last.
 func (u *Updates) CommitDigest(flags []byte) hash.Hash {
-	buf := binary.AppendUvarint(make([]byte, 0, 64*u.Len()+len(flags)+64), uint64(len(flags)))
+	buf := binary.AppendUvarint(make([]byte, 0, u.maxBytes()+len(flags)+binary.MaxVarintLen64), uint64(len(flags)))
 	buf = append(buf, flags...)
 	h := sha256.New()
 	h.Write(u.AppendBytes(buf))
 	return h
+}
+
+// maxBytes bounds the length of what AppendBytes appends.
+func (u *Updates) maxBytes() int {
+	n := 0
+	for _, s := range u.public {
+		n += maxUpdateBytes(s.Namespace, s)
+	}
+	for c, s := range u.colls {
+		n += maxUpdateBytes(c.Namespace+c.Name, s)
+	}
+	return n
+}
+
+func maxUpdateBytes(labels string, s *state.Space) int {
+	const perWrite = 64 // tags, lengths and version
+	n := perWrite + len(labels)
+	writes := s.Sorted()
+	for i := range writes {
+		n += len(writes[i].Key) + len(writes[i].Value) + perWrite
+	}
+	return n
 }
 
 // AppendBytes appends the form of the updates that enters the commit hash: a
@@ -188,8 +210,9 @@ func (u *Updates) AppendBytes(out []byte) []byte {
 			continue
 		}
 		label := ns // on the first entry of the namespace only
-		for _, w := range u.public[ns].Sorted() {
-			out = appendUpdate(out, label, "", &w)
+		writes := u.public[ns].Sorted()
+		for i := range writes {
+			out = appendUpdate(out, label, "", &writes[i])
 			label = ""
 		}
 		for _, c := range colls {
@@ -197,8 +220,9 @@ func (u *Updates) AppendBytes(out []byte) []byte {
 				continue
 			}
 			collLabel := c.Name
-			for _, w := range u.colls[c].Sorted() {
-				out = appendUpdate(out, label, collLabel, &w)
+			writes := u.colls[c].Sorted()
+			for i := range writes {
+				out = appendUpdate(out, label, collLabel, &writes[i])
 				label, collLabel = "", ""
 			}
 		}

@@ -20,7 +20,7 @@ type Space struct {
 	Namespace string
 	writes    []Write
 	index     map[string]int32
-	sorted    bool
+	sorted    []Write // writes by key; nil if that is not known
 }
 
 // NewSpace returns a namespace without writes, with room for n keys.
@@ -42,13 +42,13 @@ func (s *Space) Get(key string) *Write {
 
 // Put adds a write, replacing the pending one of the same key.
 func (s *Space) Put(w Write) {
+	s.sorted = nil
 	if i, ok := s.index[w.Key]; ok {
 		s.writes[i] = w
 		return
 	}
 	s.index[w.Key] = int32(len(s.writes))
 	s.writes = append(s.writes, w)
-	s.sorted = false
 }
 
 // Len is the number of pending writes.
@@ -59,19 +59,34 @@ func (s *Space) Len() int {
 	return len(s.writes)
 }
 
-// Sorted returns the writes by key. The slice belongs to the space.
+// Sorted returns the writes by key. The slice belongs to the space and is valid
+// until the next Put.
 func (s *Space) Sorted() []Write {
-	if s == nil {
+	if s.Len() == 0 {
 		return nil
 	}
-	if !s.sorted {
-		slices.SortFunc(s.writes, func(a, b Write) int { return strings.Compare(a.Key, b.Key) })
-		for i := range s.writes {
-			s.index[s.writes[i].Key] = int32(i)
-		}
-		s.sorted = true
+	if s.sorted == nil {
+		s.sorted = s.byKey()
 	}
-	return s.writes
+	return s.sorted
+}
+
+// byKey sorts places, which are smaller than writes.
+func (s *Space) byKey() []Write {
+	places := make([]int32, len(s.writes))
+	for i := range places {
+		places[i] = int32(i)
+	}
+	compare := func(a, b int32) int { return strings.Compare(s.writes[a].Key, s.writes[b].Key) }
+	if slices.IsSortedFunc(places, compare) {
+		return s.writes
+	}
+	slices.SortFunc(places, compare)
+	out := make([]Write, len(places))
+	for i, at := range places {
+		out[i] = s.writes[at]
+	}
+	return out
 }
 
 // InRange returns the pending writes of [start, end), sorted, leaving the order
