@@ -81,17 +81,6 @@ func benchChain(genesis *common.Block, count int, results func(block, tx int) []
 	return out
 }
 
-func blindWrite(block, tx int) []byte {
-	b := rwset.NewBuilder()
-	b.Read("lscc", "mycc", nil)
-	b.Write("mycc", fmt.Sprintf("key-%08d", (block*benchTxs+tx)*7919%1000003), make([]byte, 100))
-	set, err := b.Public()
-	if err != nil {
-		panic(err)
-	}
-	return protoutil.Marshal(set)
-}
-
 func readWrite(block, tx int) []byte {
 	b := rwset.NewBuilder()
 	b.Read("lscc", "mycc", nil)
