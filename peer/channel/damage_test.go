@@ -1,6 +1,8 @@
 package channel
 
 import (
+	"context"
+	"errors"
 	"os"
 	"path/filepath"
 	"strings"
@@ -15,11 +17,16 @@ import (
 // reopen opens the ledgers of a directory at rest and its channels.
 func (p peerDir) reopen() (*Registry, error) {
 	p.t.Helper()
+	return p.reopenUntil(p.t.Context())
+}
+
+func (p peerDir) reopenUntil(ctx context.Context) (*Registry, error) {
+	p.t.Helper()
 	ledgers, err := ledger.OpenProvider(ledger.Config{Dir: p.dir, Log: flog.Nop(), History: true})
 	must(p.t, err)
 	p.t.Cleanup(func() { ledgers.Close() })
 	r := New(Config{Ledgers: ledgers, Pool: validation.NewPool(2), Log: p.log})
-	return r, r.OpenAll(p.t.Context())
+	return r, r.OpenAll(ctx)
 }
 
 // TestDamageStopsTheProcess: lost committed blocks are for the operator to
@@ -38,6 +45,27 @@ func TestDamageStopsTheProcess(t *testing.T) {
 	must(t, os.Truncate(name, info.Size()-10))
 	_, err = dir.reopen()
 	if !ledger.IsFatal(err) || !strings.Contains(err.Error(), name) {
+		t.Errorf("got %v", err)
+	}
+}
+
+// TestOpeningIsInterrupted: the end of the context is the error, and no channel is
+// taken for one that cannot be opened.
+func TestOpeningIsInterrupted(t *testing.T) {
+	t.Parallel()
+	net := testchain.New(t)
+	dir := newPeerDir(t)
+	r := dir.start(0)
+	must(t, r.Join(net.Genesis("ch")))
+	must(t, r.stop())
+	ctx, cancel := context.WithCancelCause(t.Context())
+	cancel(os.ErrDeadlineExceeded)
+	reg, err := dir.reopenUntil(ctx)
+	if !errors.Is(err, os.ErrDeadlineExceeded) || ledger.IsFatal(err) || len(reg.List()) > 0 {
+		t.Errorf("got %v", err)
+	}
+	must(t, reg.cfg.Ledgers.Close())
+	if reg, err = dir.reopen(); err != nil || len(reg.List()) != 1 {
 		t.Errorf("got %v", err)
 	}
 }
