@@ -23,6 +23,13 @@ func crashConfig(fsys vfs.FS, points *failpoint.Points) Config {
 	return Config{Dir: "/d", FS: fsys, MaxFileSize: 4000, Points: points}
 }
 
+// smallDisk makes the index keep small buffers.
+func smallDisk() *vfs.Mem {
+	fsys := vfs.NewMem()
+	fsys.SetMaxBuffer(64 << 10)
+	return fsys
+}
+
 func crashChain() []*protoutil.Block {
 	maker := newChainMaker(3, 200)
 	out := make([]*protoutil.Block, crashBlocks)
@@ -50,7 +57,7 @@ var errCrash = errors.New("crash")
 func TestCrashPoints(t *testing.T) {
 	t.Parallel()
 	blocks := crashChain()
-	fsys, points := vfs.NewMem(), &failpoint.Points{}
+	fsys, points := smallDisk(), &failpoint.Points{}
 	p, s := openBF(t, crashConfig(fsys, points))
 	must(t, commitFrom(s, blocks))
 	wantFiles, wantIndex := dumpFiles(t, fsys, bfDir), dumpIndex(t, p)
@@ -81,7 +88,7 @@ func TestCrashPoints(t *testing.T) {
 }
 
 func crashOnce(t *testing.T, blocks []*protoutil.Block, point string, hit int, mode vfs.CrashMode) (files, index map[string]string, err error) {
-	fsys, points := vfs.NewMem(), &failpoint.Points{}
+	fsys, points := smallDisk(), &failpoint.Points{}
 	points.Arm(point, func(n int) error {
 		if n == hit {
 			return errCrash
@@ -119,7 +126,7 @@ func crashOnce(t *testing.T, blocks []*protoutil.Block, point string, hit int, m
 func TestCrashAnytime(t *testing.T) {
 	t.Parallel()
 	blocks := crashChain()
-	fsys := vfs.NewMem()
+	fsys := smallDisk()
 	_, s := openBF(t, crashConfig(fsys, nil))
 	for i, b := range blocks {
 		must(t, s.Append(b))
@@ -145,7 +152,7 @@ func TestCrashAnytime(t *testing.T) {
 func TestFullDisk(t *testing.T) {
 	t.Parallel()
 	blocks := crashChain()
-	base := vfs.NewMem()
+	base := smallDisk()
 	full := false
 	fsys := errorfs.New(base, func(op errorfs.Op, name string) error {
 		if full && op == errorfs.OpWrite && strings.Contains(name, filePrefix) {
@@ -162,7 +169,7 @@ func TestFullDisk(t *testing.T) {
 		full = false
 		must(t, s.Append(b))
 	}
-	ref := vfs.NewMem()
+	ref := smallDisk()
 	_, s = openBF(t, crashConfig(ref, nil))
 	must(t, commitFrom(s, blocks))
 	if d := cmp.Diff(dumpFiles(t, ref, bfDir), dumpFiles(t, base, bfDir)); d != "" {
@@ -191,7 +198,7 @@ func TestFailuresStopTheStore(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			base := vfs.NewMem()
+			base := smallDisk()
 			on := false
 			fsys := errorfs.New(base, func(op errorfs.Op, name string) error {
 				if on && fails(op, name) {

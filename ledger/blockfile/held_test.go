@@ -17,7 +17,7 @@ func TestHeld(t *testing.T) {
 	blocks := crashChain()
 	for last := 1; last < len(blocks); last++ {
 		// The block is in the file, the index has not heard of it.
-		fsys := vfs.NewMem()
+		fsys := smallDisk()
 		p, s := openBF(t, crashConfig(fsys, nil))
 		must(t, commitFrom(s, blocks[:last]))
 		must(t, p.Close())

@@ -53,7 +53,7 @@ func attempt(fsys vfs.FS, blocks []*protoutil.Block) (height uint64, err error) 
 func TestEveryFailingOperation(t *testing.T) {
 	t.Parallel()
 	blocks := crashChain()
-	whole := vfs.NewMem()
+	whole := smallDisk()
 	var count atomic.Int64
 	_, err := attempt(errorfs.New(whole, func(errorfs.Op, string) error {
 		count.Add(1)
@@ -75,7 +75,7 @@ func TestEveryFailingOperation(t *testing.T) {
 	for n := 1; n <= ops; n += stride {
 		var count atomic.Int64
 		var hit errorfs.Op
-		base := vfs.NewMem()
+		base := smallDisk()
 		height, err := attempt(errorfs.New(base, func(op errorfs.Op, _ string) error {
 			if count.Add(1) != int64(n) {
 				return nil
@@ -144,7 +144,7 @@ func leftBehind(t *testing.T, fsys *vfs.Mem) (files, index map[string]string) {
 func TestRestartAfterFailedSync(t *testing.T) {
 	t.Parallel()
 	blocks := crashChain()
-	base := vfs.NewMem()
+	base := smallDisk()
 	fail := false
 	_, s := openBF(t, crashConfig(errorfs.New(base, func(op errorfs.Op, name string) error {
 		if fail && op == errorfs.OpSync && strings.Contains(name, filePrefix) {
