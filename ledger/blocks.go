@@ -27,7 +27,9 @@ func (l *Ledger) Height() uint64 {
 // Info describes the end of the chain.
 func (l *Ledger) Info() *common.BlockchainInfo {
 	info := l.blocks.Info()
-	l.settle(info.Height)
+	if !l.settle(info.Height) {
+		return l.Committed().Info()
+	}
 	return info
 }
 
@@ -53,17 +55,28 @@ func (l *Ledger) WaitHeight(ctx context.Context, h uint64) error {
 
 // settle holds an answer back that already shows a block whose commit is still
 // under way, so that a client that saw block N can rely on state N (LEDGER
-// §3.10). It never waits for a commit that begins later.
-func (l *Ledger) settle(h uint64) {
-	// Only a failed commit or Close ends the wait early, and then the answer,
-	// durable as it is, may as well go out.
-	_ = l.WaitHeight(context.Background(), h)
+// §3.10). It never waits for a commit that begins later. It returns false if the
+// commit is held up, which may take long: then the block must not be shown.
+func (l *Ledger) settle(h uint64) bool {
+	for {
+		l.mu.Lock()
+		height, stopped, heldUp, wake := l.height, l.stopped, l.heldUp, l.wake
+		l.mu.Unlock()
+		switch {
+		case height >= h, stopped != nil: // the answer is durable and may as well go out
+			return true
+		case heldUp > 0:
+			return false
+		}
+		<-wake
+	}
 }
 
-// settled passes an answer on once the blocks it may show are committed.
-func settled[T any](l *Ledger, v T, err error) (T, error) {
-	if err == nil {
-		l.settle(l.blocks.Height())
+// settled passes an answer on once the blocks it may show are committed, or gives
+// the one without a block that is held up.
+func settled[T any](l *Ledger, v T, err error, without func() (T, error)) (T, error) {
+	if err == nil && !l.settle(l.blocks.Height()) {
+		return without()
 	}
 	return v, err
 }
@@ -72,31 +85,31 @@ func settled[T any](l *Ledger, v T, err error) (T, error) {
 // must not be changed.
 func (l *Ledger) BlockByNumber(n uint64) (*common.Block, error) {
 	b, err := l.blocks.BlockByNumber(n)
-	return settled(l, b, err)
+	return settled(l, b, err, func() (*common.Block, error) { return l.Committed().blockByNumber(n) })
 }
 
 // RawBlock is BlockByNumber in marshalled form.
 func (l *Ledger) RawBlock(n uint64) ([]byte, error) {
 	b, err := l.blocks.RawBlock(n)
-	return settled(l, b, err)
+	return settled(l, b, err, func() ([]byte, error) { return l.Committed().RawBlock(n) })
 }
 
 // BlockByHash returns the block with the given header hash.
 func (l *Ledger) BlockByHash(hash []byte) (*common.Block, error) {
 	b, err := l.blocks.BlockByHash(hash)
-	return settled(l, b, err)
+	return settled(l, b, err, func() (*common.Block, error) { return l.Committed().BlockByHash(hash) })
 }
 
 // BlockByTxID returns the block with the first transaction of that id.
 func (l *Ledger) BlockByTxID(txid string) (*common.Block, error) {
 	b, err := l.blocks.BlockByTxID(txid)
-	return settled(l, b, err)
+	return settled(l, b, err, func() (*common.Block, error) { return l.Committed().BlockByTxID(txid) })
 }
 
 // TransactionByID returns the first transaction of that id and its final code.
 func (l *Ledger) TransactionByID(txid string) (*peer.ProcessedTransaction, error) {
 	tx, err := l.transactionByID(txid)
-	return settled(l, tx, err)
+	return settled(l, tx, err, func() (*peer.ProcessedTransaction, error) { return l.Committed().TransactionByID(txid) })
 }
 
 func (l *Ledger) transactionByID(txid string) (*peer.ProcessedTransaction, error) {
@@ -114,7 +127,10 @@ func (l *Ledger) transactionByID(txid string) (*peer.ProcessedTransaction, error
 // ValidationCode returns the final code of the first transaction of that id.
 func (l *Ledger) ValidationCode(txid string) (peer.TxValidationCode, error) {
 	code, err := l.blocks.ValidationCode(txid)
-	return settled(l, code, err)
+	return settled(l, code, err, func() (peer.TxValidationCode, error) {
+		tx, err := l.Committed().TransactionByID(txid)
+		return peer.TxValidationCode(tx.GetValidationCode()), err
+	})
 }
 
 // HasTx tells whether a transaction of that id is in the chain, valid or not.

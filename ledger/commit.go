@@ -1,6 +1,7 @@
 package ledger
 
 import (
+	"context"
 	"fmt"
 	"time"
 
@@ -60,8 +61,16 @@ func (l *Ledger) Commit(b *protoutil.Block) error { return l.CommitWithPrivateDa
 // config history, which is harmless, and possibly the private store's part,
 // which the next attempt finds.
 func (l *Ledger) CommitWithPrivateData(b *protoutil.Block, private *PrivateData) error {
+	return l.CommitContext(context.Background(), b, private)
+}
+
+// CommitContext is CommitWithPrivateData for who can wait for a state database
+// that is out of reach: the block goes on when it is there again. The end of ctx
+// ends this waiting, and nothing else; its error is in the one returned then.
+func (l *Ledger) CommitContext(ctx context.Context, b *protoutil.Block, private *PrivateData) error {
 	l.commitMu.Lock()
 	defer l.commitMu.Unlock()
+	defer l.begin(work{ctx: ctx, doing: "committing", block: b.Number(), named: true})()
 	if reason := l.stopReason(); reason != nil {
 		return reason
 	}
@@ -264,7 +273,9 @@ func (c *commit) writeState() error {
 	// Processed schedule entries go only once the state is durable (LEDGER
 	// §15.3 d).
 	savepoint := state.Version{Block: c.number, Tx: uint64(c.block.Len()) - 1}
-	if err := l.state.Apply(c.result.Updates.Batch(), &savepoint, len(c.books.Processed) > 0); err != nil {
+	batch := c.result.Updates.Batch()
+	err := l.endure(func() error { return l.state.Apply(batch, &savepoint, len(c.books.Processed) > 0) })
+	if err != nil {
 		return err
 	}
 	if err := l.points.Hit(PointAfterState); err != nil {

@@ -33,14 +33,32 @@ func (c Committed) Info() *common.BlockchainInfo {
 	}
 }
 
-// RawBlock returns a block in marshalled form; 2^64-1 means the last one.
-func (c Committed) RawBlock(n uint64) ([]byte, error) {
+// blockByNumber returns a block; 2^64-1 means the last one.
+func (c Committed) blockByNumber(n uint64) (*common.Block, error) {
+	n, err := c.number(n)
+	if err != nil {
+		return nil, err
+	}
+	return c.l.blocks.BlockByNumber(n)
+}
+
+// number finds out which block is meant.
+func (c Committed) number(n uint64) (uint64, error) {
 	height := c.l.Height()
 	if n == ^uint64(0) {
 		n = height - 1
 	}
 	if n >= height {
-		return nil, blockfile.ErrNotFound
+		return 0, blockfile.ErrNotFound
+	}
+	return n, nil
+}
+
+// RawBlock returns a block in marshalled form; 2^64-1 means the last one.
+func (c Committed) RawBlock(n uint64) ([]byte, error) {
+	n, err := c.number(n)
+	if err != nil {
+		return nil, err
 	}
 	return c.l.blocks.RawBlock(n)
 }

@@ -108,7 +108,7 @@ func (x *indexes) deploy(l *Ledger, changes []lifecycleChange) (done func()) {
 	for _, d := range mine {
 		for _, in := range installing {
 			if in.Chaincode == d.chaincode && in.Matches(d.definition) {
-				d.create(in.Files)
+				d.create(in.Files, l.endure)
 			}
 		}
 		x.createInstalled(d)
@@ -135,7 +135,7 @@ func (x *indexes) createInstalled(d *deployment) {
 		x.log.Infof("[%s] Chaincode [%s] is not installed, hence no need to create or update indexes", d.l.id, flog.Foreign(d.chaincode))
 		return
 	}
-	d.create(files)
+	d.create(files, d.l.endure)
 }
 
 func (x *indexes) install(in *Installation) (done func()) {
@@ -148,7 +148,7 @@ func (x *indexes) install(in *Installation) (done func()) {
 	if len(in.Files) > 0 {
 		for _, d := range deploying {
 			if in.Chaincode == d.chaincode && in.Matches(d.definition) {
-				d.create(in.Files)
+				d.create(in.Files, once)
 			}
 		}
 		for _, l := range ledgers {
@@ -173,12 +173,15 @@ func (x *indexes) installOn(l *Ledger, in *Installation) {
 		*value = valueOf(v)
 	}
 	if d.definition != nil && in.Matches(d.definition) {
-		d.create(in.Files)
+		d.create(in.Files, once)
 	}
 }
 
-// create creates the indexes of a package.
-func (d *deployment) create(files map[string][]byte) {
+// once is for who must not wait for the state database.
+func once(f func() error) error { return f() }
+
+// create creates the indexes of a package, through a function that may repeat it.
+func (d *deployment) create(files map[string][]byte, through func(f func() error) error) {
 	byNamespace := map[string]map[string][]byte{}
 	var defined map[string]bool
 	for name, content := range files {
@@ -209,7 +212,8 @@ func (d *deployment) create(files map[string][]byte) {
 		byNamespace[ns][file] = content
 	}
 	for _, ns := range slices.Sorted(maps.Keys(byNamespace)) {
-		if err := d.l.state.(state.IndexCreator).CreateIndexes(ns, byNamespace[ns]); err != nil {
+		err := through(func() error { return d.l.state.(state.IndexCreator).CreateIndexes(ns, byNamespace[ns]) })
+		if err != nil {
 			d.l.log.Errorf("[%s] Error creating indexes for chaincode [%s]: %s", d.l.id, flog.Foreign(ns), err)
 		}
 	}

@@ -22,9 +22,13 @@ const fullBatch = 500
 // batch.
 type lateState struct {
 	written state.Reader // the state without them
-	most    int          // blocks
-	blocks  []lateBlock
-	bytes   int
+	// reshapes tells of which values written gives back another form, which then
+	// is the one that a commit finds; nil: of none. Flush writes what is held back.
+	reshapes func(value []byte) bool
+	flush    func() error
+	most     int // blocks
+	blocks   []lateBlock
+	bytes    int
 }
 
 type lateBlock struct {
@@ -54,6 +58,11 @@ func (s *lateState) get(ns, key string) (*state.Value, error) {
 		case w == nil:
 		case w.Delete:
 			return nil, nil
+		case s.reshapes != nil && s.reshapes(w.Value):
+			if err := s.flush(); err != nil {
+				return nil, err
+			}
+			return s.written.Get(ns, key)
 		default:
 			return &state.Value{Value: w.Value, Metadata: w.Metadata, Version: w.Version}, nil
 		}

@@ -33,7 +33,7 @@ type Ledger struct {
 
 	blocks  *blockfile.Store
 	state   state.DB
-	latest  state.Reader // the state, in a replay with what is on the way to it
+	latest  state.Reader // the state for a commit, in a replay with what is on the way to it
 	books   *bookkeeper.Store
 	conf    *confhistory.Store
 	history *history.Store // nil if not enabled
@@ -51,10 +51,14 @@ type Ledger struct {
 	nextHash   []byte // of the block being committed
 	prepared   bool   // the private store holds a batch that is not committed
 
+	halted chan struct{} // closed when the ledger stops
+
 	mu      sync.Mutex    // guards what follows
 	height  uint64        // blocks committed in all stores
-	wake    chan struct{} // closed when height moves or the ledger stops
+	wake    chan struct{} // closed when height or heldUp moves or the ledger stops
 	stopped error         // why nothing will be committed any more
+	work    *work         // what is done to the state; nil if it is nothing that waits
+	heldUp  int           // calls that wait for the state database
 }
 
 // publish shows a committed block to everybody who waits.
@@ -73,6 +77,7 @@ func (l *Ledger) stop(reason error) {
 	defer l.mu.Unlock()
 	if l.stopped == nil {
 		l.stopped = reason
+		close(l.halted)
 		close(l.wake)
 		l.wake = make(chan struct{})
 	}

@@ -67,7 +67,7 @@ func (l *Ledger) isTrue(b *common.Block) (bool, error) {
 	}
 	var failed error // of the state, which says nothing about the block
 	v := mvcc.Validator{MetadataUsed: l.metadataUsed, CheckWrite: l.state.CheckWrite, State: lookUp(func(ns, key string) (*state.Value, error) {
-		value, err := l.state.Get(ns, key)
+		value, err := l.enduringState().Get(ns, key)
 		if err != nil {
 			failed = err
 		}

@@ -8,6 +8,7 @@ import (
 	"github.com/heddle-ledger/heddle/ledger/confhistory"
 	"github.com/heddle-ledger/heddle/ledger/history"
 	"github.com/heddle-ledger/heddle/ledger/mvcc"
+	"github.com/heddle-ledger/heddle/ledger/state"
 )
 
 // newLedger opens a channel's stores and brings them level (LEDGER §17).
@@ -22,18 +23,23 @@ func (p *Provider) newLedger(ctx context.Context, id string) (*Ledger, error) {
 	l := &Ledger{
 		id: id, log: p.cfg.Log.Named("kvledger"), points: p.cfg.Points,
 		metrics: p.metrics.forChannel(id), membership: p.cfg.Membership,
-		blocks: blocks, btl: map[mvcc.Collection]uint64{}, wake: make(chan struct{}), indexes: p.indexes,
+		blocks: blocks, btl: map[mvcc.Collection]uint64{}, wake: make(chan struct{}), halted: make(chan struct{}), indexes: p.indexes,
 		progress: p.cfg.Progress, lateBlocks: p.cfg.maxLateBlocks,
 	}
-	if l.state, err = p.state.Open(id); err != nil {
+	defer l.begin(work{ctx: ctx, doing: "opening the channel", brief: true})()
+	err = l.endure(func() (err error) {
+		l.state, err = p.state.Open(id)
+		return err
+	})
+	if err != nil {
 		return nil, err
 	}
 	p.indexes.add(l)
 	if l.books, err = bookkeeper.Open(p.sides.bookkeeper, id); err != nil {
 		return nil, err
 	}
-	l.latest = l.state
-	l.validator = l.validatorOn(l.state)
+	l.latest = l.enduringState()
+	l.validator = l.validatorOn(l.latest)
 	l.conf = confhistory.Open(p.sides.conf, id)
 	if p.cfg.History {
 		l.history = history.Open(p.sides.history, id)
@@ -84,13 +90,16 @@ func (l *Ledger) recover(ctx context.Context) error {
 	if err := l.books.DropUpTo(height - 1); err != nil {
 		return err
 	}
-	return l.finishOld()
+	return l.endure(l.finishOld)
 }
 
 // level replays into state and history the blocks that they do not have. The
 // codes in the blocks are final; nothing is judged again.
 func (l *Ledger) level(ctx context.Context) error {
-	r := &replay{l: l, late: lateState{written: l.state, most: l.lateBlocks}}
+	r := &replay{l: l, late: lateState{written: l.enduringState(), most: l.lateBlocks}}
+	if db, ok := l.state.(state.Reshaper); ok {
+		r.late.reshapes, r.late.flush = db.Reshapes, r.flush
+	}
 	var err error
 	if r.state, err = l.stateNext(); err != nil {
 		return err
@@ -118,7 +127,11 @@ func (l *Ledger) level(ctx context.Context) error {
 
 // stateNext is the first block that the state does not have.
 func (l *Ledger) stateNext() (uint64, error) {
-	sp, err := l.state.Savepoint()
+	var sp *state.Version
+	err := l.endure(func() (err error) {
+		sp, err = l.state.Savepoint()
+		return err
+	})
 	if err != nil || sp == nil {
 		return 0, err
 	}

@@ -98,7 +98,8 @@ func (r *replay) run(ctx context.Context) error {
 	l.latest, l.validator.State = lookUp(r.late.get), lookUp(r.late.get)
 	defer func() {
 		r.late.clear()
-		l.latest, l.validator.State = l.state, l.state
+		l.latest = l.enduringState()
+		l.validator.State = l.latest
 	}()
 	err := blockfile.ReadAhead(ctx, l.blocks, from, r.height, r.foresee, r.apply)
 	if err == nil {
@@ -265,7 +266,8 @@ func (r *replay) flush() error {
 	}
 	processed := r.late.processed()
 	err := r.late.batches(func(b *state.Batch, savepoint state.Version, last bool) error {
-		if err := l.state.Apply(b, &savepoint, last && len(processed) > 0); err != nil {
+		err := l.endure(func() error { return l.state.Apply(b, &savepoint, last && len(processed) > 0) })
+		if err != nil {
 			return err
 		}
 		return l.points.Hit(PointAfterState)

@@ -256,12 +256,16 @@ func (c *Channel) WaitPublished(ctx context.Context, n uint64) error {
 // ledgerCommitter is the real ledger as the pipeline uses it.
 type ledgerCommitter struct{ *ledger.Ledger }
 
-func (l ledgerCommitter) State() (validation.State, func(), error) {
-	q, err := l.NewQueryExecutor()
+func (l ledgerCommitter) Commit(ctx context.Context, b *protoutil.Block) error {
+	return l.CommitContext(ctx, b, nil)
+}
+
+func (l ledgerCommitter) State(ctx context.Context, block uint64) (validation.State, func(), error) {
+	v, err := l.NewStateView(ctx, block)
 	if err != nil {
 		return nil, nil, err
 	}
-	return q, q.Done, nil
+	return v, v.Done, nil
 }
 
 // localIdentities is the answer for transactions that claim no channel.

@@ -25,9 +25,12 @@ const (
 type committer interface {
 	validation.TxIndex
 	// Commit makes the block durable and its effects visible to State and HasTx.
-	Commit(b *protoutil.Block) error
-	// State shows the committed state; done is called when it is needed no more.
-	State() (state validation.State, done func(), err error)
+	// Where it has to wait for a state database that is out of reach, the end of
+	// ctx ends that.
+	Commit(ctx context.Context, b *protoutil.Block) error
+	// State shows the committed state for the judging of a block; done is called
+	// when it is needed no more. Its reads wait like Commit.
+	State(ctx context.Context, block uint64) (state validation.State, done func(), err error)
 }
 
 // configuration is the channel's configuration as the pipeline uses it.
@@ -161,7 +164,7 @@ func (p *pipeline) judgeOne(ctx context.Context, scan *validation.Scan) error {
 			}
 			continue
 		}
-		state, done, err := p.ledger.State()
+		state, done, err := p.ledger.State(ctx, scan.Block().Number())
 		if err != nil {
 			return &validation.FatalError{Execution: true, Err: fmt.Errorf("read state: %w", err)}
 		}
@@ -180,7 +183,7 @@ func (p *pipeline) commit(ctx context.Context, in <-chan *scanned) error {
 			return s.err
 		}
 		b, start := s.scan.Block(), time.Now()
-		if err := p.ledger.Commit(b); err != nil {
+		if err := p.ledger.Commit(ctx, b); err != nil {
 			return err
 		}
 		took := time.Since(start)

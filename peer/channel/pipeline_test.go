@@ -34,7 +34,11 @@ import (
 // memLedger is a ledger in memory as the pipeline uses it.
 type memLedger struct{ *testchain.Ledger }
 
-func (l memLedger) State() (validation.State, func(), error) { return l.Ledger, func() {}, nil }
+func (l memLedger) State(context.Context, uint64) (validation.State, func(), error) {
+	return l.Ledger, func() {}, nil
+}
+
+func (l memLedger) Commit(_ context.Context, b *protoutil.Block) error { return l.Ledger.Commit(b) }
 
 // memConfig is a configuration without a registry.
 type memConfig struct {

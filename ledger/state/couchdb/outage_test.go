@@ -2,6 +2,7 @@ package couchdb
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"net/http"
@@ -259,18 +260,44 @@ func TestHeldSnapshotOfHalfABatch(t *testing.T) {
 // TestBookmarksAreTheServers, also after a part of a page in which nothing was
 // found: chaincodes may pass them on, and all peers must say the same.
 func TestBookmarksAreTheServers(t *testing.T) {
-	f := couchtest.New()
-	db := openFake(t, f) // pages of two
-	mustWrite(t, db, 1, "a", "1", "b", "1", "c", "1", "d", "1")
-	for limit, want := range map[int32]bool{3: false, 4: false, 5: true} {
-		it, err := db.Query("cc", state.Query{Text: anyDocument, Paged: true, Limit: limit})
-		got := results(t, it, err)
-		if n := strings.Count(got, "="); n != min(int(limit), 4) {
-			t.Errorf("limit %d: %s", limit, got)
+	for _, afterNothing := range []string{"", "nil", "as it was"} {
+		var behave transport
+		f := couchtest.New()
+		cfg := testConfig(t, "couch:1") // pages of two
+		cfg.AutoWarmIndexes = false
+		db := openOver(t, f, cfg, &behave)
+		mustWrite(t, db, 1, "a", "1", "b", "1", "c", "1", "d", "1")
+		last := ""
+		behave = func(r *http.Request) (*http.Response, error) {
+			resp, err := direct{f}.RoundTrip(r)
+			if err != nil || !strings.HasSuffix(r.URL.Path, "/_find") {
+				return resp, err
+			}
+			var told struct {
+				Docs     []json.RawMessage `json:"docs"`
+				Bookmark string            `json:"bookmark"`
+			}
+			if err := json.NewDecoder(resp.Body).Decode(&told); err != nil {
+				return nil, err
+			}
+			if len(told.Docs) == 0 && afterNothing != "as it was" {
+				told.Bookmark = afterNothing
+			}
+			last = told.Bookmark
+			body, err := json.Marshal(told)
+			return reply(r, 200, "application/json", body), err
 		}
-		if bookmark := it.Bookmark(); (bookmark == "nil") != want || bookmark == "" {
-			t.Errorf("limit %d: bookmark %s", limit, bookmark)
+		for limit := range int32(6) {
+			it, err := db.Query("cc", state.Query{Text: anyDocument, Paged: true, Limit: limit + 1})
+			got := results(t, it, err)
+			if n := strings.Count(got, "="); n != min(int(limit+1), 4) {
+				t.Errorf("limit %d: %s", limit+1, got)
+			}
+			if bookmark := it.Bookmark(); bookmark != last {
+				t.Errorf("limit %d: bookmark %s, the server's is %s", limit+1, bookmark, last)
+			}
 		}
+		db.p.Close()
 	}
 }
 

@@ -147,7 +147,10 @@ func (c *call) find() error {
 	skip, limit := integer(query["skip"], 0), integer(query["limit"], 25)
 	hits = hits[min(skip, len(hits)):]
 	hits = hits[:min(limit, len(hits))]
-	bookmark := "nil"
+	bookmark, given := query["bookmark"].(string) // if nothing is found it stays where it was
+	if !given || bookmark == "" {
+		bookmark = "nil"
+	}
 	docs := make([]any, len(hits))
 	for i, h := range hits {
 		docs[i] = project(h.members, query["fields"])
