@@ -221,9 +221,9 @@ func shrink(t testing.TB, kind modelKind, seed uint64, n int) (done []string, er
 func TestTortureModel(t *testing.T) {
 	for _, kind := range modelKinds {
 		t.Run(kind.name, func(t *testing.T) {
-			runs, length := 6, 150
+			runs, length := 20, 150
 			if kind.decodes {
-				runs, length = 2, 100
+				runs, length = 4, 100
 			}
 			if kind.name == "couchdb server" || testing.Short() {
 				runs, length = 1, 60

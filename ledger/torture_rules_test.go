@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"path"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -82,17 +83,29 @@ type crashedDirectory struct {
 	what   string
 	raw    map[string][]byte // by vaultKey
 	blocks map[string]uint64 // heights of the block files
+	last   map[string]uint64 // numbers of the last block files that hold anything
 }
 
 func openCrashed(t *testing.T, m moment) *crashedDirectory {
 	fsys := m.fs.Crash(vfs.KeepUnsynced, 0) // a copy to look into
-	c := &crashedDirectory{t: t, what: m.what, raw: map[string][]byte{}, blocks: map[string]uint64{}}
+	c := &crashedDirectory{t: t, what: m.what, raw: map[string][]byte{}, blocks: map[string]uint64{}, last: map[string]uint64{}}
 	for _, db := range databases {
 		readDatabase(t, fsys, path.Join(testDir, db), func(key, value []byte) {
 			c.raw[vaultKey(db, string(key))] = append([]byte{}, value...)
 		})
 	}
 	readDatabase(t, fsys, transientDir, func(key, _ []byte) { c.raw[vaultKey("transientStore", withoutUUID(t, key))] = nil })
+	chains := path.Join(testDir, "chains/chains")
+	for _, channel := range names(t, fsys, chains) {
+		for _, name := range names(t, fsys, path.Join(chains, channel)) {
+			info, err := fsys.Stat(path.Join(chains, channel, name))
+			must(t, err)
+			digits, isBlockFile := strings.CutPrefix(name, "blockfile_")
+			if n, err := strconv.ParseUint(digits, 10, 64); isBlockFile && err == nil && info.Size() > 0 {
+				c.last[channel] = max(c.last[channel], n)
+			}
+		}
+	}
 	blocks, err := blockfile.OpenProvider(blockfile.Config{Dir: path.Join(testDir, dirChains), FS: fsys})
 	must(t, err)
 	defer blocks.Close()
@@ -133,6 +146,7 @@ func (st *story) checkRules(t *testing.T, m moment, step int) {
 	for channel, height := range c.blocks {
 		c.checkPrivateAhead(channel, height)
 		c.checkBehind(channel, height)
+		c.checkCheckpoint(channel)
 		if state := c.savepoint("stateLeveldb", channel); state > 0 {
 			if want := st.atHeight(channel, state); want != nil {
 				c.checkBesideState(channel, state, want)
@@ -159,6 +173,16 @@ func (c *crashedDirectory) checkPrivateAhead(channel string, height uint64) {
 	}
 	if covered < height {
 		c.errorf("the block files of %s hold %d blocks, the private store covers %d", channel, height, covered)
+	}
+}
+
+// checkCheckpoint: the checkpoint names the last file that holds anything, since a
+// 1.4 peer looks for blocks in no other (LEDGER §3.1, §3.8).
+func (c *crashedDirectory) checkCheckpoint(channel string) {
+	c.t.Helper()
+	raw, ok := c.raw[vaultKey("chains/index", channel+"\x00blkMgrInfo")]
+	if file, _ := binary.Uvarint(raw); ok && file < c.last[channel] {
+		c.errorf("the checkpoint of %s is in file %d, file %d holds something", channel, file, c.last[channel])
 	}
 }
 
