@@ -121,7 +121,7 @@ func TestIteratorMoves(t *testing.T) {
 	if !it.Last() || string(it.Key()) != "c" || !it.Prev() || string(it.Key()) != "b" {
 		t.Errorf("at %q", it.Key())
 	}
-	if !it.Seek(s, []byte("aa")) || string(it.Key()) != "b" {
+	if !it.Seek([]byte("aa")) || string(it.Key()) != "b" {
 		t.Errorf("sought %q", it.Key())
 	}
 }

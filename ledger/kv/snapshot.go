@@ -48,6 +48,7 @@ type Iterator struct {
 	it     iterator.Iterator
 	dir    string
 	from   []byte // the physical key where it begins
+	sought []byte // scratch
 	prefix int
 }
 
@@ -96,10 +97,10 @@ func (i *Iterator) Prev() bool { return i.it.Prev() }
 // Last moves to the last key of the range.
 func (i *Iterator) Last() bool { return i.it.Last() }
 
-// Seek moves to the first key at or after the given one; start it with the
-// logical key.
-func (i *Iterator) Seek(s *Store, key []byte) bool {
-	return i.it.Seek(physical(nil, s.prefix, key))
+// Seek moves to the first key at or after the given one, a logical key.
+func (i *Iterator) Seek(key []byte) bool {
+	i.sought = physical(i.sought[:0], i.from[:i.prefix], key)
+	return i.it.Seek(i.sought)
 }
 
 // Key is the logical key, valid until the next move.

@@ -20,6 +20,7 @@ type judge struct {
 	lookups []state.Lookup    // one per distinct key read in the block
 	index   map[readKey]int32 // into lookups
 	hashed  map[Collection]string
+	scans   map[string]state.VersionScan // by namespace
 	ops     txOps
 }
 
@@ -180,32 +181,32 @@ func sameSummary(got, want *kvrwset.QueryReadsMerkleSummary) bool {
 // transactions, until visit returns false. It tells whether it got to the end.
 func (j *judge) scan(ns string, q *kvrwset.RangeQueryInfo, visit func(string, state.Version) bool) (bool, error) {
 	pending := j.updates.Public(ns).InRange(q.StartKey, q.EndKey)
-	it, err := j.State.Range(ns, q.StartKey, q.EndKey, 0)
+	committed, err := j.openRange(ns, q.StartKey, q.EndKey)
 	if err != nil {
 		return false, err
 	}
-	defer it.Close()
+	defer committed.close()
 	for {
-		kv, err := it.Next()
+		key, version, more, err := committed.next()
 		if err != nil {
 			return false, err
 		}
 		deleted := false
-		for len(pending) > 0 && (kv == nil || pending[0].Key <= kv.Key) {
+		for len(pending) > 0 && (!more || pending[0].Key <= key) {
 			w := pending[0]
 			pending = pending[1:]
-			if kv != nil && w.Key == kv.Key {
-				kv.Version, deleted = w.Version, w.Delete
+			if more && w.Key == key {
+				version, deleted = w.Version, w.Delete
 				break
 			}
 			if !w.Delete && !visit(w.Key, w.Version) {
 				return false, nil
 			}
 		}
-		if kv == nil {
+		if !more {
 			break
 		}
-		if !deleted && !visit(kv.Key, kv.Version) {
+		if !deleted && !visit(key, version) {
 			return false, nil
 		}
 	}

@@ -93,6 +93,7 @@ func (v *Validator) run(b *protoutil.Block, flags []byte, check bool) (*Result, 
 	}
 	r.Updates = NewUpdates(keys)
 	j := &judge{Validator: v, updates: r.Updates}
+	defer j.close()
 	if check {
 		if err := j.preload(r.RWSets); err != nil {
 			return nil, err

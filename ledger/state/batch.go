@@ -20,6 +20,7 @@ type Space struct {
 	Namespace string
 	writes    []Write
 	index     map[string]int32
+	places    []int32 // in writes, by key; the last ones put are left out
 	sorted    []Write // writes by key; nil if that is not known
 }
 
@@ -66,44 +67,68 @@ func (s *Space) Sorted() []Write {
 		return nil
 	}
 	if s.sorted == nil {
-		s.sorted = s.byKey()
+		s.order()
+		s.sorted = make([]Write, len(s.places))
+		for i, at := range s.places {
+			s.sorted[i] = s.writes[at]
+		}
 	}
 	return s.sorted
 }
 
-// byKey sorts places, which are smaller than writes.
-func (s *Space) byKey() []Write {
-	places := make([]int32, len(s.writes))
-	for i := range places {
-		places[i] = int32(i)
+// order brings all places in order. It sorts places because writes are large.
+func (s *Space) order() {
+	known := len(s.places)
+	for i := known; i < len(s.writes); i++ {
+		s.places = append(s.places, int32(i))
 	}
-	compare := func(a, b int32) int { return strings.Compare(s.writes[a].Key, s.writes[b].Key) }
-	if slices.IsSortedFunc(places, compare) {
-		return s.writes
+	before, added := s.places[:known], s.places[known:]
+	slices.SortFunc(added, s.compare)
+	if known == 0 || len(added) == 0 || s.compare(before[known-1], added[0]) < 0 {
+		return
 	}
-	slices.SortFunc(places, compare)
-	out := make([]Write, len(places))
-	for i, at := range places {
-		out[i] = s.writes[at]
+	merged := make([]int32, 0, cap(s.places))
+	for len(before) > 0 && len(added) > 0 {
+		if s.compare(before[0], added[0]) < 0 {
+			merged, before = append(merged, before[0]), before[1:]
+		} else {
+			merged, added = append(merged, added[0]), added[1:]
+		}
 	}
-	return out
+	s.places = append(append(merged, before...), added...)
 }
 
-// InRange returns the pending writes of [start, end), sorted, leaving the order
-// of the space alone. Empty bounds are open.
+func (s *Space) compare(a, b int32) int { return strings.Compare(s.writes[a].Key, s.writes[b].Key) }
+
+// maxUnordered is the number of writes that InRange looks at one by one.
+const maxUnordered = 64
+
+// InRange returns the pending writes of [start, end), sorted. Empty bounds are
+// open.
 func (s *Space) InRange(start, end string) []Write {
-	var out []Write
 	if s == nil {
 		return nil
 	}
-	for i := range s.writes {
-		k := s.writes[i].Key
-		if k < start || end != "" && k >= end {
-			continue
-		}
-		out = append(out, s.writes[i])
+	if len(s.writes)-len(s.places) > maxUnordered {
+		s.order()
 	}
-	slices.SortFunc(out, func(a, b Write) int { return strings.Compare(a.Key, b.Key) })
+	var out []Write
+	first, _ := slices.BinarySearchFunc(s.places, start, func(at int32, key string) int { return strings.Compare(s.writes[at].Key, key) })
+	for _, at := range s.places[first:] {
+		if end != "" && s.writes[at].Key >= end {
+			break
+		}
+		out = append(out, s.writes[at])
+	}
+	known := len(out)
+	for i := len(s.places); i < len(s.writes); i++ {
+		if k := s.writes[i].Key; k >= start && (end == "" || k < end) {
+			out = append(out, s.writes[i])
+		}
+	}
+	if len(out) > known {
+		slices.SortFunc(out, func(a, b Write) int { return strings.Compare(a.Key, b.Key) })
+	}
 	return out
 }
 

@@ -75,6 +75,25 @@ type Reader interface {
 	Query(ns string, q Query) (Iterator, error)
 }
 
+// VersionScanner is what a Reader may have beside Range for those who want no
+// values.
+type VersionScanner interface {
+	// VersionScan walks over a namespace; it is to be closed before the state
+	// changes.
+	VersionScan(ns string) VersionScan
+}
+
+// VersionScan walks over the keys of a namespace and their versions, in byte
+// order, again and again.
+type VersionScan interface {
+	// Seek goes before the first key from start on.
+	Seek(start string)
+	// Next goes to the next key; ok is false at the end. The key is valid until
+	// the scan moves on.
+	Next() (key string, v Version, ok bool, err error)
+	Close()
+}
+
 // Query is a rich query; Paged tells it apart from one without limits.
 type Query struct {
 	Text     string

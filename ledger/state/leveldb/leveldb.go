@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"runtime"
 	"sync"
+	"unsafe"
 
 	"github.com/heddle-ledger/heddle/internal/failpoint"
 	"github.com/heddle-ledger/heddle/internal/vfs"
@@ -30,6 +31,7 @@ type Config struct {
 // one level of sorted tables, so that a search asks few of them.
 const (
 	writeBuffer = 8 << 20
+	freshTables = 8
 	sortedSize  = 160 << 20
 	tableSize   = 8 << 20
 	blockCache  = 64 << 20
@@ -45,7 +47,7 @@ type Provider struct {
 // OpenProvider opens or creates the directory.
 func OpenProvider(cfg Config) (*Provider, error) {
 	db, err := kv.Open(kv.Config{
-		Dir: cfg.Dir, FS: cfg.FS, WriteBuffer: writeBuffer, SortedSize: sortedSize, TableSize: tableSize,
+		Dir: cfg.Dir, FS: cfg.FS, WriteBuffer: writeBuffer, FreshTables: freshTables, SortedSize: sortedSize, TableSize: tableSize,
 		BlockCache: blockCache, BloomBits: bloomBits, Points: cfg.Points,
 	})
 	if err != nil {
@@ -274,6 +276,47 @@ func (r reader) Range(ns, start, end string, limit int32) (state.Iterator, error
 	}
 	return &iterator{it: r.src.Scan(from, to), skip: len(ns) + 1, left: limit, paged: limit > 0}, nil
 }
+
+// VersionScan implements state.VersionScanner.
+func (r reader) VersionScan(ns string) state.VersionScan {
+	it := r.src.Scan(appendKey(nil, ns, ""), append([]byte(ns), 1))
+	return &versionScan{it: it, ns: ns}
+}
+
+type versionScan struct {
+	it     *kv.Iterator
+	ns     string
+	key    []byte // scratch
+	sought bool   // the iterator stands on the next key, if there is one
+	more   bool
+}
+
+// Seek implements state.VersionScan.
+func (s *versionScan) Seek(start string) {
+	s.key = appendKey(s.key[:0], s.ns, start)
+	s.sought, s.more = true, s.it.Seek(s.key)
+}
+
+// Next implements state.VersionScan.
+func (s *versionScan) Next() (key string, v state.Version, ok bool, err error) {
+	if s.sought {
+		s.sought, ok = false, s.more
+	} else {
+		ok = s.it.Next()
+	}
+	if !ok {
+		return "", v, false, s.it.Err()
+	}
+	raw := s.it.Key()[len(s.ns)+1:]
+	key = unsafe.String(unsafe.SliceData(raw), len(raw)) // as long as the iterator stands
+	if v, err = decodeVersion(s.it.Value()); err != nil {
+		return "", v, false, fmt.Errorf("state value of [%s:%q]: %w", s.ns, key, err)
+	}
+	return key, v, true, nil
+}
+
+// Close implements state.VersionScan.
+func (s *versionScan) Close() { s.it.Close() }
 
 // Query implements state.Reader; leveldb knows no rich queries.
 func (reader) Query(_ string, q state.Query) (state.Iterator, error) {

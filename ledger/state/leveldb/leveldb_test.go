@@ -99,3 +99,52 @@ func FuzzDecodeValue(f *testing.F) {
 		}
 	})
 }
+
+// TestVersionScan gives what ranges give, without the values.
+func TestVersionScan(t *testing.T) {
+	t.Parallel()
+	p, err := OpenProvider(Config{Dir: "/state", FS: vfs.NewMem()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer p.Close()
+	db, err := p.Open("ch")
+	if err != nil {
+		t.Fatal(err)
+	}
+	b := state.NewBatch()
+	for i, key := range []string{"", "a", "a\x00b", "b", "c"} {
+		b.Put("cc", state.Write{Key: key, Value: []byte(key), Version: state.Version{Block: 7, Tx: uint64(i)}})
+		b.Put("cc2", state.Write{Key: key, Version: state.Version{Block: 8}})
+		b.Put("c", state.Write{Key: key, Version: state.Version{Block: 9}})
+	}
+	if err := db.Apply(b, &state.Version{Block: 9}, false); err != nil {
+		t.Fatal(err)
+	}
+	scan := db.(state.VersionScanner).VersionScan("cc")
+	defer scan.Close()
+	for _, start := range []string{"b", "", "a", "a\x00a", "d", "a", "\xff"} {
+		it, err := db.Range("cc", start, "", 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		scan.Seek(start)
+		for {
+			want, err := it.Next()
+			if err != nil {
+				t.Fatal(err)
+			}
+			key, version, ok, err := scan.Next()
+			if err != nil {
+				t.Fatal(err)
+			}
+			if ok != (want != nil) || ok && (key != want.Key || version != want.Version) {
+				t.Fatalf("from %q: %q %v %v, want %v", start, key, version, ok, want)
+			}
+			if !ok {
+				break
+			}
+		}
+		it.Close()
+	}
+}
