@@ -3,9 +3,10 @@ package blockfile
 import (
 	"context"
 	"hash/maphash"
-	"math/bits"
 	"sync"
 	"time"
+
+	"github.com/greatroar/blobloom"
 
 	"github.com/heddle-ledger/heddle/internal/flog"
 	"github.com/heddle-ledger/heddle/ledger/kv"
@@ -25,9 +26,8 @@ const (
 // it is asked twice for each transaction, by validation and by the index, and to
 // search the index instead costs more than all its entries.
 //
-// It consists of Bloom filters whose bits for one id lie in one line of the
-// processor's cache. It may take a new id for an old one, never the other way
-// round.
+// It consists of Bloom filters. It may take a new id for an old one, never the
+// other way round.
 type txIDs struct {
 	seed maphash.Seed
 
@@ -36,30 +36,30 @@ type txIDs struct {
 	stop context.CancelFunc
 	done sync.WaitGroup
 
-	mu       sync.RWMutex // guards what follows
-	filters  []idFilter   // the last one takes new ids
-	room     int          // ids that it still takes
-	complete bool         // all ids in the index were admitted
+	mu       sync.RWMutex       // guards what follows
+	filters  []*blobloom.Filter // the last one takes new ids
+	room     int                // ids that it still takes
+	complete bool               // all ids in the index were admitted
 }
 
 func newTxIDs() *txIDs {
-	return &txIDs{seed: maphash.MakeSeed(), filters: []idFilter{newIDFilter(firstFilter)}, room: firstFilter}
+	return &txIDs{seed: maphash.MakeSeed(), filters: []*blobloom.Filter{newIDFilter(firstFilter)}, room: firstFilter}
 }
 
 // isNew tells whether an id is certainly not in the index.
 func (t *txIDs) isNew(id string) bool {
-	p := probeOf(maphash.String(t.seed, id))
+	hash := maphash.String(t.seed, id)
 	t.mu.RLock()
 	defer t.mu.RUnlock()
-	return t.complete && !t.known(p)
+	return t.complete && !t.known(hash)
 }
 
 // admit takes an id in. It tells whether it certainly came for the first time.
 func (t *txIDs) admit(id string) bool {
-	p := probeOf(maphash.String(t.seed, id))
+	hash := maphash.String(t.seed, id)
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if t.known(p) {
+	if t.known(hash) {
 		return false
 	}
 	if t.room == 0 && len(t.filters) < maxFilters {
@@ -69,15 +69,15 @@ func (t *txIDs) admit(id string) bool {
 		}
 		t.filters = append(t.filters, newIDFilter(t.room))
 	}
-	t.filters[len(t.filters)-1].add(p)
+	t.filters[len(t.filters)-1].Add(hash)
 	t.room = max(t.room-1, 0)
 	return t.complete
 }
 
 // known needs t.mu.
-func (t *txIDs) known(p probe) bool {
+func (t *txIDs) known(hash uint64) bool {
 	for _, f := range t.filters {
-		if f.has(p) {
+		if f.Has(hash) {
 			return true
 		}
 	}
@@ -90,44 +90,11 @@ func (t *txIDs) completed() {
 	t.complete = true
 }
 
-// idFilter is one Bloom filter; its length is a power of two.
-type idFilter []filterLine
-
-// filterLine is a line of the processor's cache.
-type filterLine [8]uint64
+// newIDFilter makes a filter of sixteen bits an id.
+func newIDFilter(ids int) *blobloom.Filter { return blobloom.New(16*uint64(ids), probesPerID) }
 
 // probesPerID is the number of bits set for an id.
 const probesPerID = 6
-
-func newIDFilter(ids int) idFilter { return make(idFilter, ids/32) }
-
-// probe is where the bits of an id are: one hash for the line, one for the bits
-// in it.
-type probe struct{ line, bits uint64 }
-
-func probeOf(hash uint64) probe {
-	hi, lo := bits.Mul64(hash, 0x9e3779b97f4a7c15)
-	return probe{line: hash, bits: hi ^ lo}
-}
-
-func (f idFilter) has(p probe) bool {
-	line := &f[p.line&uint64(len(f)-1)]
-	for i := range probesPerID {
-		at := p.bits >> (9 * i)
-		if line[at>>6&7]&(1<<(at&63)) == 0 {
-			return false
-		}
-	}
-	return true
-}
-
-func (f idFilter) add(p probe) {
-	line := &f[p.line&uint64(len(f)-1)]
-	for i := range probesPerID {
-		at := p.bits >> (9 * i)
-		line[at>>6&7] |= 1 << (at & 63)
-	}
-}
 
 // begin looks whether the index has any ids. It is called before anything is
 // added to the index.

@@ -66,7 +66,10 @@ func (p *Provider) Open(channelID string) (state.DB, error) {
 }
 
 // Close closes the directory.
-func (p *Provider) Close() error { return p.db.Close() }
+func (p *Provider) Close() error {
+	p.versions.forget()
+	return p.db.Close()
+}
 
 // savepointKey holds the height of the last applied block (LEDGER §4.1).
 var savepointKey = []byte{0}
