@@ -12,7 +12,7 @@ import (
 
 // A state database on a server may be away for a while. Whoever must not fail for
 // that, which is a block on its way and whatever is done when a channel is opened,
-// goes through endure (docs/adr/0008-state-database-away.md). Simulations and
+// goes through endure (docs/adr/0010-state-database-away.md). Simulations and
 // questions get the error.
 
 // The pauses between attempts: each is twice as long as the one before.

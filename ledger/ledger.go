@@ -108,32 +108,6 @@ func (l *Ledger) NewQueryExecutor() (*QueryExecutor, error) {
 	return newQueryExecutor(snap, l.metadataUsed), nil
 }
 
-// NewSimulator returns a simulator for a transaction over the last committed
-// state. It must be ended with Done. Until then some state databases hold up
-// commits; who has one must wait for no commit, and ask for a further one, of
-// whatever channel, with NewNestedSimulator.
-func (l *Ledger) NewSimulator(txid string) (*Simulator, error) {
-	snap, err := l.state.Snapshot()
-	if err != nil {
-		return nil, err
-	}
-	return newSimulator(txid, snap, l.metadataUsed, l.state.CheckWrite), nil
-}
-
-// NewNestedSimulator is NewSimulator for who holds a simulator or query executor
-// of some channel already.
-func (l *Ledger) NewNestedSimulator(txid string) (*Simulator, error) {
-	db, ok := l.state.(state.Nester)
-	if !ok {
-		return l.NewSimulator(txid)
-	}
-	snap, err := db.NestedSnapshot()
-	if err != nil {
-		return nil, err
-	}
-	return newSimulator(txid, snap, l.metadataUsed, l.state.CheckWrite), nil
-}
-
 // validatorOn judges transactions on a state.
 func (l *Ledger) validatorOn(st state.Reader) mvcc.Validator {
 	v := mvcc.Validator{State: st, MetadataUsed: l.metadataUsed, CheckWrite: l.state.CheckWrite}

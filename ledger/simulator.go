@@ -16,6 +16,7 @@ type Simulator struct {
 	QueryExecutor
 	txid       string
 	checkWrite func(key string, value []byte) error
+	kin        *kin
 
 	// The following are guarded by QueryExecutor.mu.
 	taken        bool // the results were taken
@@ -25,7 +26,7 @@ type Simulator struct {
 }
 
 func newSimulator(txid string, snap state.Snapshot, metadataUsed func(string) bool, checkWrite func(string, []byte) error) *Simulator {
-	s := &Simulator{txid: txid, checkWrite: checkWrite}
+	s := &Simulator{txid: txid, checkWrite: checkWrite, kin: &kin{}}
 	s.snap, s.metadataUsed = snap, metadataUsed
 	s.record = build.NewBuilder()
 	return s

@@ -182,7 +182,7 @@ func (p *Peer) Load(name, version string) (*packaging.Package, error) {
 func (p *Peer) CheckACL(string, string, *peer.SignedProposal) error { return nil }
 
 // Simulator implements support.Channels: there is no other channel.
-func (p *Peer) Simulator(channelID, _ string) (stream.Simulator, stream.HistoryReader, func(), error) {
+func (p *Peer) Simulator(channelID, _ string, _ stream.Simulator) (stream.Simulator, stream.HistoryReader, func(), error) {
 	return nil, nil, nil, fmt.Errorf("failed to find ledger for channel: %s", channelID)
 }
 

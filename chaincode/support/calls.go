@@ -42,7 +42,7 @@ func (h host) Invoke(ctx context.Context, from *stream.Call, caller string, to s
 	}
 	if to.Channel != from.ChannelID {
 		// Read-only: whatever this simulator records is thrown away.
-		sim, history, done, err := h.cfg.Channels.Simulator(to.Channel, from.TxID)
+		sim, history, done, err := h.cfg.Channels.Simulator(to.Channel, from.TxID, from.Simulator)
 		if err != nil {
 			return nil, err
 		}

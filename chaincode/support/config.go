@@ -77,9 +77,9 @@ type Access interface {
 // Channels gives what calls need of the peer's channels.
 type Channels interface {
 	// Simulator opens a simulator and history reader on another channel for a
-	// read-only call; done releases them. Unknown channel:
-	// "failed to find ledger for channel: CH".
-	Simulator(channelID, txID string) (sim stream.Simulator, history stream.HistoryReader, done func(), err error)
+	// read-only call of a transaction that has caller's simulator; done releases
+	// them. Unknown channel: "failed to find ledger for channel: CH".
+	Simulator(channelID, txID string, caller stream.Simulator) (sim stream.Simulator, history stream.HistoryReader, done func(), err error)
 	// KeyLevelEndorsement fails, with the reference's text (CHAINCODE §3.5),
 	// when the channel lacks the capability.
 	KeyLevelEndorsement(channelID string) error

@@ -115,7 +115,7 @@ func (w *world) CheckACL(resource, channelID string, _ *peer.SignedProposal) err
 	return nil
 }
 
-func (w *world) Simulator(channelID, txID string) (stream.Simulator, stream.HistoryReader, func(), error) {
+func (w *world) Simulator(channelID, txID string, _ stream.Simulator) (stream.Simulator, stream.HistoryReader, func(), error) {
 	st := w.channels[channelID]
 	if st == nil {
 		return nil, nil, nil, fmt.Errorf("failed to find ledger for channel: %s", channelID)

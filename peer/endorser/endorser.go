@@ -37,6 +37,9 @@ type Ledger interface {
 	HasTx(txID string) (bool, error)
 	Height() uint64
 	Simulate(txID string) (Simulator, error)
+	// SimulateHeld is Simulate for a transaction whose simulator has Moved. This
+	// one does not, for which commits may have to wait.
+	SimulateHeld(txID string) (Simulator, error)
 	// History reads the history of keys up to the present block, opening the
 	// store when first asked. It is called before Simulate, so that no value is
 	// newer than the simulation's state.
@@ -47,6 +50,9 @@ type Ledger interface {
 type Simulator interface {
 	stream.Simulator
 	Results() (*ledger.SimulationResults, error)
+	// Moved tells whether the state was overtaken by commits, so that what was
+	// simulated is of no use.
+	Moved() bool
 	Done()
 }
 

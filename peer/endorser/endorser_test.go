@@ -47,8 +47,11 @@ type world struct {
 	private *rwset.TxPvtReadWriteSet
 	state   map[string][]byte
 	open    int // simulators not yet released
-	refuse  error
-	panics  bool
+	// simulators are those that were opened, moves whether they are overtaken.
+	simulators []string
+	moves      bool
+	refuse     error
+	panics     bool
 
 	distributed *transientstore.TxPvtReadWriteSetWithConfigInfo
 }
@@ -150,18 +153,25 @@ type fakeLedger struct{ w *world }
 func (l fakeLedger) HasTx(id string) (bool, error) { return l.w.known[id], nil }
 func (l fakeLedger) Height() uint64                { return 9 }
 
-func (l fakeLedger) Simulate(string) (endorser.Simulator, error) {
+func (l fakeLedger) Simulate(string) (endorser.Simulator, error) { return l.simulator("free") }
+
+func (l fakeLedger) SimulateHeld(string) (endorser.Simulator, error) { return l.simulator("held") }
+
+func (l fakeLedger) simulator(kind string) (endorser.Simulator, error) {
 	l.w.open++
-	return &fakeSimulator{w: l.w}, nil
+	l.w.simulators = append(l.w.simulators, fmt.Sprintf("%s, %d open", kind, l.w.open))
+	return &fakeSimulator{w: l.w, held: kind == "held"}, nil
 }
 
 func (l fakeLedger) History() (stream.HistoryReader, func()) { return nil, func() {} }
 
 type fakeSimulator struct {
 	stream.Simulator
-	w    *world
-	done bool
+	w          *world
+	held, done bool
 }
+
+func (s *fakeSimulator) Moved() bool { return s.w.moves && !s.held }
 
 func (s *fakeSimulator) GetState(ns, key string) ([]byte, error) { return s.w.state[ns+"/"+key], nil }
 

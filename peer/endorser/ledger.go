@@ -11,7 +11,15 @@ func OnLedger(l *ledger.Ledger) Ledger { return onLedger{l} }
 type onLedger struct{ *ledger.Ledger }
 
 func (l onLedger) Simulate(txID string) (Simulator, error) {
-	s, err := l.NewSimulator(txID)
+	return simulator(l.NewSimulator(txID))
+}
+
+func (l onLedger) SimulateHeld(txID string) (Simulator, error) {
+	return simulator(l.NewHeldSimulator(txID))
+}
+
+// simulator returns a nil interface with an error, not one of a nil pointer.
+func simulator(s *ledger.Simulator, err error) (Simulator, error) {
 	if err != nil {
 		return nil, err
 	}

@@ -10,6 +10,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"github.com/heddle-ledger/heddle/chaincode/packaging"
+	"github.com/heddle-ledger/heddle/chaincode/stream"
 	"github.com/heddle-ledger/heddle/chaincode/support"
 	"github.com/heddle-ledger/heddle/internal/flog"
 	"github.com/heddle-ledger/heddle/internal/protoutil"
@@ -34,29 +35,88 @@ type simulation struct {
 func (e *Endorser) simulate(ctx context.Context, r *request) (*simulation, error) {
 	p := &support.TxParams{ChannelID: r.channelID, TxID: r.txID, SignedProposal: r.view.Signed()}
 	p.Proposal, _ = r.view.Proposal() // was decoded by the checks
-	var sim Simulator
-	if r.needsSimulator() {
-		if r.ledger == nil {
-			return nil, fmt.Errorf("Channel does not exist: %s", r.channelID)
+	if !r.needsSimulator() {
+		out := &simulation{}
+		if err := e.run(ctx, r, p, out); err != nil {
+			return nil, e.reported(r, err)
 		}
-		history, done := r.ledger.History()
-		defer done()
-		var err error
-		if sim, err = r.ledger.Simulate(r.txID); err != nil {
-			return nil, err
-		}
-		defer sim.Done()
-		p.Simulator, p.History = sim, history
+		return out, nil
 	}
-	out := &simulation{}
-	if err := e.run(ctx, r, p, out); err != nil {
+	if r.ledger == nil {
+		return nil, fmt.Errorf("Channel does not exist: %s", r.channelID)
+	}
+	out, err := e.simulateOn(ctx, r, p, r.ledger.Simulate)
+	if errors.Is(err, errMoved) {
+		// Some state databases have no snapshots that last. In the reference commits
+		// wait for simulations from the beginning, so the client must not notice.
+		e.log.Debugf("[%s][%s] simulated again: %s", r.channelID, shortTxID(r.txID), err)
+		out, err = e.simulateOn(ctx, r, p, r.ledger.SimulateHeld)
+	}
+	if err != nil {
+		return nil, e.reported(r, err)
+	}
+	return out, nil
+}
+
+// errMoved ends a simulation whose state was overtaken by commits.
+var errMoved = errors.New("the state was overtaken by commits while the transaction was simulated")
+
+// simulateOn is one attempt to simulate.
+func (e *Endorser) simulateOn(ctx context.Context, r *request, p *support.TxParams, open func(txID string) (Simulator, error)) (*simulation, error) {
+	history, done := r.ledger.History()
+	defer done()
+	sim, err := open(r.txID)
+	if err != nil {
 		return nil, err
 	}
-	if sim == nil {
-		return out, nil
+	defer sim.Done()
+	p.Simulator, p.History = sim, history
+	out := &simulation{}
+	err = moved(ctx, sim, e.run(ctx, r, p, out))
+	if err != nil {
+		return nil, err
 	}
 	return out, e.collect(ctx, r, sim, out)
 }
+
+// moved is errMoved if a simulation is to be made again, whatever the chaincode
+// has made of what it could not read; else the error given. One that did not come
+// to an end in time is not made again: the chaincode may still be at it.
+func moved(ctx context.Context, sim Simulator, err error) error {
+	switch {
+	case !sim.Moved(), stream.IsTimeout(err):
+		return err
+	case ctx.Err() != nil:
+		return ctx.Err()
+	}
+	return errMoved
+}
+
+// callError is an error of calling a chaincode, which is logged.
+type callError struct{ error }
+
+func (e callError) Unwrap() error { return e.error }
+
+// reported logs an error of calling a chaincode that is the answer.
+func (e *Endorser) reported(r *request, err error) error {
+	call, ok := errors.AsType[callError](err)
+	if !ok {
+		return err
+	}
+	e.log.Errorf("[%s][%s] failed to invoke chaincode %s, error: %s", r.channelID, shortTxID(r.txID), r.chaincodeText(), flog.ForeignError(call.error))
+	if init, ok := errors.AsType[initError](err); ok {
+		e.metrics.initFailures.With("channel", r.channelID, "chaincode", init.chaincode).Add(1)
+	}
+	return call.error
+}
+
+// initError is that the Init of a deployment failed.
+type initError struct {
+	error
+	chaincode string
+}
+
+func (e initError) Unwrap() error { return e.error }
 
 // needsSimulator is false for calls without a channel and for the system
 // chaincodes that answer from outside the state.
@@ -79,8 +139,7 @@ func (e *Endorser) run(ctx context.Context, r *request, p *support.TxParams, out
 		input = decorate(p.Proposal, input)
 	}
 	if err := e.callChaincode(ctx, r, p, input, out); err != nil {
-		e.log.Errorf("[%s][%s] failed to invoke chaincode %s, error: %s", r.channelID, shortTxID(r.txID), r.chaincodeText(), flog.ForeignError(err))
-		return err
+		return callError{err}
 	}
 	return nil
 }
@@ -167,8 +226,7 @@ func (e *Endorser) initialize(ctx context.Context, r *request, p *support.TxPara
 		input = &peer.ChaincodeInput{}
 	}
 	if _, _, err := e.cfg.Executor.ExecuteInit(ctx, p, def, input); err != nil {
-		e.metrics.initFailures.With("channel", r.channelID, "chaincode", def.CName()).Add(1)
-		return err
+		return initError{err, def.CName()}
 	}
 	return nil
 }
@@ -187,7 +245,7 @@ func (e *Endorser) collect(ctx context.Context, r *request, sim Simulator, out *
 		return errors.New("Private data is forbidden to be used in instantiate")
 	}
 	set, err := withCollections(results.Private, sim)
-	if err != nil {
+	if err = moved(ctx, sim, err); err != nil {
 		return err
 	}
 	if e.cfg.Private == nil {

@@ -84,14 +84,25 @@ func (p published) WaitHeight(ctx context.Context, n uint64) error {
 // support.Channels.
 type channelAccess struct{ n *Node }
 
+// nester opens the further simulators of a transaction; *ledger.Simulator is one.
+type nester interface {
+	Nested(on *ledger.Ledger, txid string) (*ledger.Simulator, error)
+}
+
 // Simulator opens another channel for a read-only call.
-func (a channelAccess) Simulator(channelID, txID string) (stream.Simulator, stream.HistoryReader, func(), error) {
+func (a channelAccess) Simulator(channelID, txID string, caller stream.Simulator) (stream.Simulator, stream.HistoryReader, func(), error) {
 	c, ok := a.n.parts.channels.Channel(channelID)
 	if !ok {
 		return nil, nil, nil, fmt.Errorf("failed to find ledger for channel: %s", channelID)
 	}
 	history, done := endorser.OnLedger(c.Ledger()).History()
-	sim, err := c.Ledger().NewNestedSimulator(txID) // the caller has one
+	var sim *ledger.Simulator
+	var err error
+	if first, ok := caller.(nester); ok {
+		sim, err = first.Nested(c.Ledger(), txID)
+	} else {
+		sim, err = c.Ledger().NewNestedSimulator(txID)
+	}
 	if err != nil {
 		done()
 		return nil, nil, nil, err

@@ -177,6 +177,15 @@ func TestDatabaseThatWasPutBack(t *testing.T) {
 	}
 }
 
+// TestOvertaken: both ways in which a snapshot ends are told as what they are.
+func TestOvertaken(t *testing.T) {
+	for _, err := range []error{errMoved, errExpired} {
+		if !errors.Is(err, state.ErrStale) || away(err) != nil {
+			t.Errorf("%v", err)
+		}
+	}
+}
+
 // TestHeldSnapshots keep batches out from the beginning, so a query never comes
 // too late.
 func TestHeldSnapshots(t *testing.T) {
