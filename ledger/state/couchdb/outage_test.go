@@ -346,3 +346,59 @@ func TestIndexesAndTheServer(t *testing.T) {
 		db.p.Close()
 	}
 }
+
+// TestRepetitionsTakeNoRoom: what an interrupted batch replaced is kept aside once,
+// however often the batch is written again beside an old snapshot.
+func TestRepetitionsTakeNoRoom(t *testing.T) {
+	f := couchtest.New()
+	down := false
+	f.Intercept = func(w http.ResponseWriter, r *http.Request) bool {
+		if down && strings.HasSuffix(r.URL.Path, "/_ensure_full_commit") { // after the documents
+			w.WriteHeader(http.StatusServiceUnavailable)
+			return true
+		}
+		return false
+	}
+	db := openFake(t, f, func(c *Config) { c.MaxRetries, c.AutoWarmIndexes = 0, false })
+	mustWrite(t, db, 1, "a", "1", "b", "1")
+	old := mustSnapshot(t, db)
+	down = true
+	for range 5 {
+		if err := writes(t, db, 2, "a", "2", "c", "2"); away(err) == nil {
+			t.Fatal(err)
+		}
+	}
+	if n := len(db.views.layers); n != 1 {
+		t.Errorf("%d layers", n)
+	}
+	check := func() {
+		t.Helper()
+		if got := scanned(t, old, "", ""); got != "a=1 b=1" {
+			t.Error(got)
+		}
+		expect(t, old, "a", "1")
+		expect(t, old, "c", "")
+	}
+	check()
+	if err := writes(t, db, 2, "b", "2"); away(err) == nil { // not the same batch
+		t.Fatal(err)
+	}
+	if n := len(db.views.layers); n != 2 {
+		t.Errorf("%d layers", n)
+	}
+	check()
+	down = false
+	mustWrite(t, db, 2, "a", "2", "b", "2", "c", "2")
+	check()
+	mid := mustSnapshot(t, db)
+	mustWrite(t, db, 3, "a", "3")
+	check()
+	if got := scanned(t, mid, "", ""); got != "a=2 b=2 c=2" {
+		t.Error(got)
+	}
+	old.Release()
+	mid.Release()
+	if len(db.views.layers) != 0 || db.views.size != 0 {
+		t.Errorf("%d layers of %d bytes are left", len(db.views.layers), db.views.size)
+	}
+}

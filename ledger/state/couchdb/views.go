@@ -161,13 +161,37 @@ func (v *views) begin(l *layer) bool {
 		return false
 	}
 	v.writing, v.wanted = true, false
-	if l != nil {
+	if l != nil && !v.repeats(l) {
 		l.seal()
 		l.number = v.next
 		v.layers = append(v.layers, l)
 		v.size += l.size
 		v.expire()
 	}
+	return true
+}
+
+// repeats tells whether a batch is one that was written in part before, and is
+// written again. What it replaces now is of no use then: no snapshot was taken
+// since, and those from before see what it replaced at first. It needs v.mu.
+func (v *views) repeats(l *layer) bool {
+	n := len(v.layers)
+	if v.torn == nil || n == 0 || v.layers[n-1].number != v.next-1 {
+		return false
+	}
+	last := v.layers[n-1]
+	for ns, space := range l.spaces {
+		before := last.spaces[ns]
+		if before == nil {
+			return false
+		}
+		for _, key := range space.keys {
+			if _, ok := before.values[key]; !ok {
+				return false
+			}
+		}
+	}
+	last.number = v.next // for the next repetition
 	return true
 }
 
