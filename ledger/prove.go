@@ -7,7 +7,6 @@ import (
 	"github.com/hyperledger/fabric-protos-go-apiv2/common"
 
 	"github.com/heddle-ledger/heddle/internal/protoutil"
-	"github.com/heddle-ledger/heddle/ledger/mvcc"
 	"github.com/heddle-ledger/heddle/ledger/state"
 )
 
@@ -66,13 +65,13 @@ func (l *Ledger) isTrue(b *common.Block) (bool, error) {
 		return false, nil
 	}
 	var failed error // of the state, which says nothing about the block
-	v := mvcc.Validator{MetadataUsed: l.metadataUsed, CheckWrite: l.state.CheckWrite, State: lookUp(func(ns, key string) (*state.Value, error) {
+	v := l.validatorOn(lookUp(func(ns, key string) (*state.Value, error) {
 		value, err := l.enduringState().Get(ns, key)
 		if err != nil {
 			failed = err
 		}
 		return value, err
-	})}
+	}))
 	result, err := v.Replay(block, flags)
 	if failed != nil {
 		return false, failed
