@@ -401,34 +401,54 @@ func (c *couchNetwork) sameAnswers(t *testing.T) {
 	}
 }
 
-// serverStaysAway: the peer gives up, says why, and goes on where it stood when
-// it is started again.
+// serverStaysAway: the peer waits for a server that is away for longer than the
+// repetitions last, says so, and goes on with the same block without a restart.
 func (c *couchNetwork) serverStaysAway(t *testing.T) {
-	for i, id := range []string{"doc00", "doc02"} {
-		if !c.peers[1].ended() {
-			c.peers[1].stop()
-		}
+	for i, work := range []string{"committing", "validating", "validating"} {
+		c.peers[1].stop()
 		c.peers[1] = c.startPeer(1, "CORE_LEDGER_STATE_COUCHDBCONFIG_MAXRETRIES=1")
-		if i == 0 { // then validation knows the chaincode, and the commit is the first to fail
-			c.invoke(`{"Args":["transfer","doc04","carol"]}`, "--waitForEvent")
+		id := fmt.Sprintf("doc%02d", 4*i)
+		if work == "committing" { // validation knows the chaincode then
+			c.invoke(`{"Args":["transfer","`+id+`","carol"]}`, "--waitForEvent")
 		}
+		before := c.info(1)
 		c.servers[1].cut()
 		// Not valid with one endorsement, but a block.
 		c.user(0, "User1").peer(c.ordered("chaincode", "invoke", "-C", "mychannel", "-n", "asset", "-c", `{"Args":["transfer","`+id+`","carol"]}`)...)
-		if i == 0 {
-			code, log := c.peers[1].wait(), c.peers[1].log.String()
-			if code != 2 || !strings.Contains(log, "panic: Cannot commit block to the ledger due to ") || !strings.Contains(log, "http error calling couchdb: ") {
-				t.Errorf("exit code %d\n%s", code, c.peers[1].log.tail(20))
+		c.peers[1].waitFor("is out of reach while " + work + " block [")
+		c.peers[1].waitFor("Attempt 2 has failed and is repeated in 1s: ")
+		c.seenToBeAway(t, before)
+		if i == 2 { // SIGTERM ends the waiting
+			begun := time.Now()
+			c.peers[1].stop()
+			if took := time.Since(begun); took > 5*time.Second {
+				t.Errorf("the peer took %s to end", took)
 			}
+			c.servers[1].mend()
+			c.peers[1] = c.startPeer(1)
 		} else {
-			c.peers[1].waitFor("Failed executing VSCC due to could not retrieve state for chaincode asset, error ")
+			c.servers[1].mend()
+			c.peers[1].waitFor("is there again after ")
 		}
-		c.servers[1].mend()
+		c.caughtUp(t, 1)
 	}
-	c.peers[1].stop()
-	c.peers[1] = c.startPeer(1)
 	c.invoke(`{"Args":["transfer","doc02","carol"]}`, "--waitForEvent")
 	c.sameAnswers(t)
+}
+
+// seenToBeAway: whoever asks a peer whose server is away is told so at once.
+func (c *couchNetwork) seenToBeAway(t *testing.T, before string) {
+	t.Helper()
+	if got := c.info(1); got != before {
+		t.Errorf("the chain has moved: %s, %s", before, got)
+	}
+	if code, body := c.health(t, 1); code != http.StatusServiceUnavailable || !strings.Contains(body, `"component":"couchdb"`) {
+		t.Errorf("%d %s", code, body)
+	}
+	r := c.user(1, "User1").try("chaincode", "query", "-C", "mychannel", "-n", "asset", "-c", `{"Args":["read","doc05"]}`)
+	if r.code != 1 || !strings.Contains(r.stderr, "http error calling couchdb: ") {
+		t.Errorf("query: %d, %s", r.code, r.stderr)
+	}
 }
 
 // reset leaves the databases of CouchDB alone, as the reference does; the peer
