@@ -132,10 +132,35 @@ func (l *Ledger) stateNext() (uint64, error) {
 		sp, err = l.state.Savepoint()
 		return err
 	})
-	if err != nil || sp == nil {
+	if err != nil {
 		return 0, err
 	}
+	if sp == nil {
+		return 0, l.checkLeftovers()
+	}
 	return sp.Block + 1, nil
+}
+
+// checkLeftovers refuses a state database that was dropped in part after a reset or
+// rollback: later blocks would find values of a future that is gone.
+func (l *Ledger) checkLeftovers() error {
+	db, ok := l.state.(state.Leftovers)
+	if !ok {
+		return nil
+	}
+	var found string
+	height := l.blocks.Height()
+	if l.blocks.Held() != nil {
+		height++ // if it is not to be had, it had no effect either
+	}
+	err := l.endure(func() (err error) {
+		found, err = db.WrittenFrom(height)
+		return err
+	})
+	if err != nil || found == "" {
+		return err
+	}
+	return fmt.Errorf("the state database was dropped in part only: it has no savepoint, but %s is of a block that the block store [height=%d] does not have. Drop all databases of the channel, or use peer node rebuild-dbs", found, height)
 }
 
 // aheadError is the reference's text for a database that knows blocks which the

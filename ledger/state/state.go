@@ -158,6 +158,14 @@ type Holder interface {
 	HeldSnapshot(nested bool) (Snapshot, error)
 }
 
+// Leftovers is a DB that may have lost its savepoint, but not its values. Blocks
+// can be written over their own values, but not beside those of later blocks.
+type Leftovers interface {
+	// WrittenFrom names a value that a block from height on has written; empty if
+	// there is none.
+	WrittenFrom(height uint64) (string, error)
+}
+
 // Remote is a DB on a server. Its calls may fail with an *UnreachableError.
 type Remote interface {
 	// Address is that of the server, for messages.

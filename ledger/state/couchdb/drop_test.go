@@ -1,6 +1,8 @@
 package couchdb
 
 import (
+	"fmt"
+	"net/http"
 	"slices"
 	"strings"
 	"testing"
@@ -110,4 +112,55 @@ func ownedBy(t *testing.T, channels map[string][]string, some []string, db strin
 		}
 	}
 	return false
+}
+
+// TestWrittenFrom looks at all databases of a channel, page by page, and at no
+// others.
+func TestWrittenFrom(t *testing.T) {
+	f := couchtest.New()
+	db := openFake(t, f) // pages of two
+	var list bool
+	f.Intercept = func(w http.ResponseWriter, r *http.Request) bool {
+		if list && r.URL.Path == "/_all_dbs" {
+			w.WriteHeader(http.StatusForbidden)
+			return true
+		}
+		return false
+	}
+	look := func(height uint64, want string) {
+		t.Helper()
+		if got, err := db.WrittenFrom(height); got != want || err != nil {
+			t.Errorf("from block %d on: %s, %v; want %s", height, got, err, want)
+		}
+	}
+	look(0, "")
+	b := state.NewBatch()
+	for i := range 7 {
+		b.Put("cc", state.Write{Key: fmt.Sprint("k", i), Value: []byte(`{"a":1}`), Version: state.Version{Block: uint64(i)}})
+	}
+	b.Put("", state.Write{Key: "config", Value: []byte("c")})
+	must(t, db.Apply(b, &state.Version{Block: 9}, false))
+	must(t, db.CreateIndexes("cc", map[string][]byte{"i": []byte(`{"index":{"fields":["a"]},"ddoc":"d","name":"n","type":"json"}`)}))
+	look(0, "document [config] of database [ch_]")
+	for height := range uint64(6) {
+		look(height+1, fmt.Sprintf("document [k%d] of database [ch_cc]", height+1))
+	}
+	look(7, "")
+	list = true
+	look(0, "")
+	list = false
+	f.Put("ch_cc", "k1", map[string]any{"~version": "what?"})
+	if _, err := db.WrittenFrom(7); err == nil {
+		t.Error("a version that is none")
+	}
+	must(t, db.p.DropChannels(t.Context(), []string{"ch"}))
+	fillChannel(t, db.p, "chch", "cc")
+	look(0, "")
+}
+
+func must(t testing.TB, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
 }

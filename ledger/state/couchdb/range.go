@@ -208,6 +208,12 @@ func (d *database) extend(ctx context.Context, ns, end string, n int, p *page) e
 	return nil
 }
 
+// jsonText is a key as the parameters of a range have it.
+func jsonText(key string) (string, error) {
+	quoted, err := json.Marshal(key)
+	return string(quoted), err
+}
+
 // readRange asks for the documents of [start, end), which must not be empty.
 func (d *database) readRange(ctx context.Context, start, end string, limit int) ([]row, error) {
 	query := url.Values{
@@ -218,11 +224,11 @@ func (d *database) readRange(ctx context.Context, start, end string, limit int) 
 		if key == "" {
 			continue
 		}
-		quoted, err := json.Marshal(key)
+		quoted, err := jsonText(key)
 		if err != nil {
 			return nil, err
 		}
-		query.Set(name, string(quoted))
+		query.Set(name, quoted)
 	}
 	a, err := d.c.call(ctx, request{
 		function: "ReadDocRange", database: d.name, method: http.MethodGet,

@@ -74,6 +74,13 @@ func (f *Fake) Documents(db string) map[string]map[string]any {
 	return out
 }
 
+// Drop deletes a database, as an administrator might.
+func (f *Fake) Drop(db string) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	delete(f.dbs, db)
+}
+
 // Put writes a document whatever its revision, as an administrator might; the
 // database is created if need be.
 func (f *Fake) Put(db, id string, members map[string]any) {

@@ -1,0 +1,88 @@
+package couchdb
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/url"
+	"strconv"
+	"strings"
+
+	"github.com/heddle-ledger/heddle/internal/flog"
+)
+
+// WrittenFrom implements state.Leftovers.
+func (d *DB) WrittenFrom(height uint64) (string, error) {
+	ctx := context.Background()
+	names, err := d.p.c.allDatabases(ctx)
+	var refusal *serverError
+	if errors.As(err, &refusal) && !refusal.passing() { // nothing else needs the list
+		d.p.c.log.Warningf("[%s] It can not be found out whether the state has leftovers of an earlier one: %v", d.channel, flog.ForeignError(err))
+		return "", nil
+	}
+	if err != nil {
+		return "", err
+	}
+	c := &census{p: d.p, names: names, channels: []string{d.channel}}
+	for _, name := range names {
+		mine, err := c.belongs(ctx, name)
+		if err != nil {
+			return "", err
+		}
+		if !mine {
+			continue
+		}
+		id, err := d.p.database(name).writtenFrom(ctx, height, d.p.cfg.InternalQueryLimit)
+		if err != nil {
+			return "", err
+		}
+		if id != "" {
+			return fmt.Sprintf("document [%s] of database [%s]", id, name), nil
+		}
+	}
+	return "", nil
+}
+
+// writtenFrom finds a document that was written by a block from height on; empty
+// if there is none. Values are not read.
+func (d *database) writtenFrom(ctx context.Context, height uint64, pageSize int) (string, error) {
+	for start := ""; ; {
+		query := url.Values{"include_docs": {"true"}, "limit": {strconv.Itoa(pageSize + 1)}}
+		if start != "" {
+			quoted, err := jsonText(start)
+			if err != nil {
+				return "", err
+			}
+			query.Set("startkey", quoted)
+		}
+		a, err := d.c.call(ctx, request{
+			function: "ReadDocRange", database: d.name, method: http.MethodGet,
+			path: []string{"_all_docs"}, query: query, max: d.c.maxAnswer,
+		})
+		if err != nil {
+			return "", fmt.Errorf("database [%s]: %w", d.name, err)
+		}
+		rows, err := d.decodeRows(a.body)
+		if err != nil {
+			return "", err
+		}
+		for i := range rows {
+			r := &rows[i]
+			if foreign("", r.ID) || r.absent() {
+				continue
+			}
+			v, err := decodeVersioned(r.Doc)
+			if err != nil {
+				return "", fmt.Errorf("database [%s]: document [%s]: %w", d.name, r.ID, err)
+			}
+			if v.version.Block >= height {
+				return r.ID, nil
+			}
+		}
+		if len(rows) <= pageSize || strings.Compare(rows[len(rows)-1].ID, start) <= 0 {
+			return "", nil
+		}
+		start = rows[len(rows)-1].ID
+	}
+}
