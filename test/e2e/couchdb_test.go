@@ -8,6 +8,8 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"regexp"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -43,6 +45,7 @@ func TestCouchDB(t *testing.T) {
 	t.Run("server stays away", c.serverStaysAway)
 	t.Run("rebuild", c.rebuild)
 	t.Run("reset", c.reset)
+	t.Run("rollback", c.rollback)
 }
 
 // couchNetwork is a network with a CouchDB for each peer.
@@ -462,19 +465,7 @@ func (c *couchNetwork) reset(t *testing.T) {
 	d := c.startPeer(1)
 	d.waitFor("the state database [height=")
 	d.stop()
-	_, all := c.servers[1].get("GET", "/_all_dbs")
-	var names []string
-	if err := json.Unmarshal([]byte(all), &names); err != nil {
-		t.Fatal(err)
-	}
-	for _, name := range names {
-		if !strings.HasPrefix(name, "mychannel_") {
-			continue
-		}
-		if code, body := c.servers[1].get("DELETE", "/"+name); code != http.StatusOK {
-			t.Fatalf("%s: %d %s", name, code, body)
-		}
-	}
+	c.dropByHand(t, c.databases(t, 1)...)
 	c.peers[1] = c.startPeer(1)
 	var at struct{ BlockNum, TxNum int }
 	if err := json.Unmarshal([]byte(savepoint), &at); err != nil || at.BlockNum == 0 {
@@ -486,6 +477,85 @@ func (c *couchNetwork) reset(t *testing.T) {
 		return strings.Contains(savepoint, want)
 	})
 	c.hasIndex(t, 1)
+}
+
+// databases lists those of the channel.
+func (c *couchNetwork) databases(t *testing.T, i int) []string {
+	t.Helper()
+	_, all := c.servers[i].get("GET", "/_all_dbs")
+	var names []string
+	if err := json.Unmarshal([]byte(all), &names); err != nil {
+		t.Fatal(err)
+	}
+	return slices.DeleteFunc(names, func(name string) bool { return !strings.HasPrefix(name, "mychannel_") })
+}
+
+// dropByHand does what the documentation tells to do after a reset or rollback.
+func (c *couchNetwork) dropByHand(t *testing.T, names ...string) {
+	t.Helper()
+	for _, name := range names {
+		if code, body := c.servers[1].get("DELETE", "/"+name); code != http.StatusOK {
+			t.Fatalf("%s: %d %s", name, code, body)
+		}
+	}
+}
+
+// rollback takes one peer back. Whether its databases are dropped by hand or by
+// rebuild-dbs, it comes to the state of the other one again; and before that it
+// takes no part in the channel.
+func (c *couchNetwork) rollback(t *testing.T) {
+	back := func(to string) {
+		t.Helper()
+		c.peers[1].stop()
+		if r := execute(t, c.dir, c.peerEnv(1), "peer", "node", "rollback", "-c", "mychannel", "-b", to); r.code != 0 {
+			t.Fatalf("rollback: exit code %d\n%s", r.code, r.stderr)
+		}
+		d := c.startPeer(1)
+		d.waitFor("is ahead of the block store [height=")
+		d.stop()
+	}
+	back("5")
+	c.dropByHand(t, "mychannel_")
+	d := c.startPeer(1)
+	d.waitFor("Failed to load ledger mychannel(the state database was dropped in part only: it has no savepoint, but document [")
+	d.stop()
+	c.dropByHand(t, c.databases(t, 1)...)
+	c.peers[1] = c.startPeer(1)
+	c.sameDocuments(t)
+
+	back("3")
+	if r := execute(t, c.dir, c.peerEnv(1), "peer", "node", "rebuild-dbs"); r.code != 0 {
+		t.Fatalf("rebuild-dbs: exit code %d\n%s", r.code, r.stderr)
+	}
+	if left := c.databases(t, 1); len(left) != 0 {
+		t.Errorf("left: %s", left)
+	}
+	c.peers[1] = c.startPeer(1)
+	c.sameDocuments(t)
+	c.hasIndex(t, 1)
+}
+
+// sameDocuments waits until the second peer has the documents of the first one.
+func (c *couchNetwork) sameDocuments(t *testing.T) {
+	t.Helper()
+	names := c.databases(t, 0)
+	if len(names) < 3 {
+		t.Fatalf("only databases %s", names)
+	}
+	savepoint := func(i int) string { return c.documents(t, i, "mychannel_") }
+	eventually(t, "the same savepoint", func() bool { return savepoint(0) == savepoint(1) })
+	for _, name := range names {
+		if one, two := c.documents(t, 0, name), c.documents(t, 1, name); one != two {
+			t.Errorf("%s: %s, %s", name, one, two)
+		}
+	}
+}
+
+// documents are those of a database, as far as all peers have the same.
+func (c *couchNetwork) documents(t *testing.T, i int, name string) string {
+	t.Helper()
+	_, body := c.servers[i].get("GET", "/"+name+"/_all_docs?include_docs=true&attachments=true")
+	return regexp.MustCompile(`"_?rev":"[^"]*"|"revpos":[0-9]+|"digest":"[^"]*"`).ReplaceAllString(body, "")
 }
 
 func (c *couchNetwork) hasIndex(t *testing.T, i int) {
