@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"runtime/debug"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -65,8 +66,10 @@ var modelKinds = []modelKind{
 		open:    func(t testing.TB) func() (state.Provider, error) { return onCouch(t, couchtest.Server(t)) },
 	},
 	{
+		// The Node server takes the start of a range "\"q\"" for "q", and leaves keys
+		// above U+FFFF out of ranges without end.
 		name:    "couchdb server",
-		keys:    couchKeys,
+		keys:    slices.DeleteFunc(slices.Clone(couchKeys), func(k string) bool { return strings.ContainsAny(k, "\"\U0010ffff") }),
 		decodes: true,
 		open:    func(t testing.TB) func() (state.Provider, error) { return onCouch(t, couchtest.Real(t)) },
 	},
