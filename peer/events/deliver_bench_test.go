@@ -100,7 +100,7 @@ func (everybody) CheckEnvelope(string, string, *common.Envelope) error { return 
 type sizes struct{ encoding.CodecV2 }
 
 func (sizes) Unmarshal(data mem.BufferSlice, v any) error {
-	*(v.(*int)) = data.Len()
+	*v.(*int) = data.Len()
 	return nil
 }
 
