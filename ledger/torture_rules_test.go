@@ -259,7 +259,7 @@ func (c *crashedDirectory) checkTransient(before, after vault) {
 // to be brought there.
 func (c *crashedDirectory) checkReconciled(st *story, step int) {
 	c.t.Helper()
-	if !strings.HasPrefix(st.steps[step].name, "reconcile") {
+	if !strings.HasPrefix(st.steps[step].name, "reconcile") || st.toTheEnd { // there they may have expired early
 		return
 	}
 	before, after := st.wants[step-1], st.wants[step]
