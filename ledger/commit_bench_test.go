@@ -225,6 +225,23 @@ func BenchmarkCommit(b *testing.B) {
 	}
 }
 
+// BenchmarkCommitMemory commits blocks of single writes as they come, and tells
+// what the heap takes: at its peak, garbage and the block included, and what
+// stays.
+func BenchmarkCommitMemory(b *testing.B) {
+	c := newCourse(b, 0)
+	stop := watchHeap()
+	for b.Loop() {
+		c.commit(c.t.blocks(1, writeNew(1))[0])
+		forgetPages(filepath.Join(c.dir, dirChains, "chains", "bench"))
+	}
+	b.ReportMetric(float64(stop())/1e6, "peak-heap-MB")
+	runtime.GC()
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	b.ReportMetric(float64(m.HeapAlloc)/1e6, "live-heap-MB")
+}
+
 // BenchmarkCommitKeys shows what a transaction that reads and writes one key
 // costs by the number of keys in the state.
 func BenchmarkCommitKeys(b *testing.B) {
