@@ -3,6 +3,7 @@ package ledger
 import (
 	"errors"
 	"fmt"
+	"sync"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -52,12 +53,16 @@ func TestErrorsBeforeTheBlockCanBeRepeated(t *testing.T) {
 	p := openProvider(t, cfg)
 	create(t, p, script.blocks[0])
 	l := openLedger(t, p, "vecch")
+	var mu sync.Mutex // guards failed and the maps of what was seen; the herald meets points too
 	failed := map[string]int{}
 	for _, name := range []string{PointBeforeSideEffects, PointBeforePrepare, pvtstore.PointAfterPrepare, pvtstore.PointAfterCover, PointAfterPrepare} {
 		failed[name] = 0
 		seen := map[uint64]bool{}
 		points.Arm(name, func(int) error {
-			if n := l.blocks.Height(); !seen[n] {
+			n := l.blocks.Height()
+			mu.Lock()
+			defer mu.Unlock()
+			if !seen[n] {
 				seen[n] = true
 				failed[name]++
 				return errCrash

@@ -62,6 +62,7 @@ func writeAll(cfg Config, from int) (written, synced int, db *Database, err erro
 // is lost whatever becomes of the machine then, and what is left is a beginning
 // of what was written.
 func TestEveryFailingOperation(t *testing.T) {
+	closesUnderSenders(t)
 	t.Parallel()
 	faults := map[errorfs.Op][]error{
 		errorfs.OpWrite: {
@@ -216,6 +217,7 @@ func TestSyncIsNotTriedAgain(t *testing.T) {
 
 // TestFullDisk: whatever room is left, what is not refused is there.
 func TestFullDisk(t *testing.T) {
+	closesUnderSenders(t)
 	t.Parallel()
 	for room := int64(100); room < 200_000; room = room*5/4 + 17 {
 		base := vfs.NewMem()
