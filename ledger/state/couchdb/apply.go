@@ -127,9 +127,24 @@ func (a *application) prepareSpace(ctx context.Context, s *spaceWrites, writes [
 	return nil
 }
 
+// expect takes what is written for about as large as what it replaces, if nothing
+// is known of that.
+func (s *spaceWrites) expect() {
+	size := 0
+	for i := range s.docs {
+		size += s.docs[i].size()
+	}
+	if n := len(s.docs); n > 0 {
+		s.db.whole.bytes.CompareAndSwap(0, int64(size/n))
+	}
+}
+
 // readBefore reads what the batch is going to replace.
 func (a *application) readBefore(ctx context.Context) error {
 	a.before = newLayer()
+	for _, s := range a.spaces {
+		s.expect()
+	}
 	read := make([][]*document, len(a.spaces))
 	work := a.d.p.parallel()
 	for i, s := range a.spaces {
@@ -211,8 +226,8 @@ func (a *application) write(ctx context.Context) error {
 func (s *spaceWrites) groups(count int, visit func(from, to int)) {
 	for from := 0; from < len(s.docs); {
 		to, size := from, 0
-		for to < len(s.docs) && to-from < count && (to == from || size+len(s.docs[to].members) <= maxBulkBytes) {
-			size += len(s.docs[to].members)
+		for to < len(s.docs) && to-from < count && (to == from || size+s.docs[to].size() <= maxBulkBytes) {
+			size += s.docs[to].size()
 			to++
 		}
 		visit(from, to)

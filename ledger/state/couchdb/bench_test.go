@@ -26,11 +26,24 @@ func openBench(b *testing.B) *DB {
 	return db.(*DB)
 }
 
-func fillBench(b *testing.B, db *DB, block uint64, value func(i int) []byte) {
+func benchBatch(block uint64, value func(i int) []byte) *state.Batch {
 	batch := state.NewBatch()
 	for i := range benchKeys {
 		batch.Put("cc", state.Write{Key: fmt.Sprintf("key%06d", i), Value: value(i), Version: state.Version{Block: block, Tx: uint64(i)}})
 	}
+	return batch
+}
+
+func benchLookups() []state.Lookup {
+	lookups := make([]state.Lookup, benchKeys)
+	for i := range lookups {
+		lookups[i] = state.Lookup{Namespace: "cc", Key: fmt.Sprintf("key%06d", i)}
+	}
+	return lookups
+}
+
+func fillBench(b *testing.B, db *DB, block uint64, value func(i int) []byte) {
+	batch := benchBatch(block, value)
 	if err := db.Apply(batch, &state.Version{Block: block}, false); err != nil {
 		b.Fatal(err)
 	}
@@ -72,10 +85,7 @@ func BenchmarkVersions500(b *testing.B) {
 		b.Run(fmt.Sprintf("cached=%v", cached), func(b *testing.B) {
 			db := openBench(b)
 			fillBench(b, db, 0, jsonValue)
-			lookups := make([]state.Lookup, benchKeys)
-			for i := range lookups {
-				lookups[i] = state.Lookup{Namespace: "cc", Key: fmt.Sprintf("key%06d", i)}
-			}
+			lookups := benchLookups()
 			b.ReportAllocs()
 			for b.Loop() {
 				if !cached {

@@ -13,17 +13,46 @@ import (
 
 // row is one row of _all_docs.
 type row struct {
-	ID    string `json:"id"`
-	Key   string `json:"key"`
-	Error string `json:"error"`
-	Value struct {
-		Deleted bool `json:"deleted"`
-	} `json:"value"`
-	Doc json.RawMessage `json:"doc"`
+	ID, Key, Error string
+	Deleted        bool
+	Doc            []byte // not decoded; a part of the answer
 }
 
 func (r *row) absent() bool {
-	return r.Error != "" || r.Value.Deleted || len(r.Doc) == 0 || string(r.Doc) == "null"
+	return r.Error != "" || r.Deleted || len(r.Doc) == 0 || string(r.Doc) == "null"
+}
+
+func decodeRow(text []byte) (r row, err error) {
+	err = members(text, func(name, value []byte) (err error) {
+		switch string(name) {
+		case "id":
+			r.ID, err = unquote(value)
+		case "key":
+			r.Key, err = unquote(value)
+		case "error":
+			r.Error, err = unquote(value)
+		case "doc":
+			r.Doc = value
+		case "value":
+			r.Deleted, err = decodeDeleted(value)
+		}
+		return err
+	})
+	return r, err
+}
+
+// decodeDeleted reads the member deleted of a row's value; rows of errors have none.
+func decodeDeleted(text []byte) (deleted bool, err error) {
+	if string(text) == "null" {
+		return false, nil
+	}
+	err = members(text, func(name, value []byte) error {
+		if string(name) == "deleted" {
+			return json.Unmarshal(value, &deleted)
+		}
+		return nil
+	})
+	return deleted, err
 }
 
 // failed is why nothing is known of a document that was asked for by its
@@ -37,14 +66,29 @@ func (d *database) failed(r *row) error {
 }
 
 func (d *database) decodeRows(body []byte) ([]row, error) {
-	var told struct{ Rows *[]row }
-	if err := json.Unmarshal(body, &told); err != nil {
+	var text []byte
+	err := members(body, func(name, value []byte) error {
+		if string(name) == "rows" {
+			text = value
+		}
+		return nil
+	})
+	if err != nil {
 		return nil, fmt.Errorf("database [%s]: malformed answer to _all_docs: %w", d.name, err)
 	}
-	if told.Rows == nil {
+	if text == nil || string(text) == "null" {
 		return nil, fmt.Errorf("database [%s]: malformed answer to _all_docs: there are no rows", d.name)
 	}
-	return *told.Rows, nil
+	var rows []row
+	err = elements(text, func(value []byte) error {
+		r, err := decodeRow(value)
+		rows = append(rows, r)
+		return err
+	})
+	if err != nil {
+		return nil, fmt.Errorf("database [%s]: malformed answer to _all_docs: %w", d.name, err)
+	}
+	return rows, nil
 }
 
 // rows asks for documents by their identifiers; there is one row for each, in
@@ -84,6 +128,11 @@ func (d *database) rows(ctx context.Context, ids []string, attachments bool) ([]
 		if err := d.failed(&rows[i]); err != nil {
 			return nil, err
 		}
+	}
+	if attachments {
+		d.whole.weigh(rows)
+	} else {
+		d.light.weigh(rows)
 	}
 	return rows, nil
 }
@@ -137,7 +186,7 @@ func (d *database) readMany(ctx context.Context, ids []string) ([]*document, err
 
 // complete decodes a document of a list, and reads it singly if its attachment
 // did not come along. It returns nil if it is gone by then.
-func (d *database) complete(ctx context.Context, id string, raw json.RawMessage) (*document, error) {
+func (d *database) complete(ctx context.Context, id string, raw []byte) (*document, error) {
 	doc, err := decodeDocument(raw, nil)
 	if err != nil {
 		return nil, fmt.Errorf("database [%s]: document [%s]: %w", d.name, id, err)
@@ -166,7 +215,7 @@ type result struct {
 func (d *database) bulkWrite(ctx context.Context, docs []outgoing, revs []string) ([]result, error) {
 	size := len(`{"docs":[]}`)
 	for i := range docs {
-		size += len(docs[i].members) + len(revs[i]) + len(`{"_rev":"",},`)
+		size += docs[i].size() + len(revs[i]) + len(`{"_rev":"",},`)
 	}
 	body := append(make([]byte, 0, size), `{"docs":[`...)
 	for i := range docs {
@@ -284,13 +333,17 @@ func (d *database) revisionOf(ctx context.Context, id string) (string, error) {
 	if err != nil || rows[0].absent() {
 		return "", err
 	}
-	var members map[string]json.RawMessage
-	if err := json.Unmarshal(rows[0].Doc, &members); err != nil {
+	var rev string
+	err = members(rows[0].Doc, func(name, value []byte) (err error) {
+		if string(name) == memberRev {
+			rev, err = unquote(value)
+		}
+		return err
+	})
+	if err != nil {
 		return "", fmt.Errorf("database [%s]: document [%s]: %w", d.name, id, err)
 	}
-	var rev string
-	err = json.Unmarshal(orNull(members[memberRev]), &rev)
-	return rev, err
+	return rev, nil
 }
 
 // readSavepoint returns nil, and no revision, if there is none.

@@ -23,6 +23,36 @@ type database struct {
 	ready bool
 
 	commits atomic.Int64 // since the indexes were last warmed
+	light   weight       // of documents without their attachments
+	whole   weight       // of documents with them
+}
+
+// weight is what a document weighs in an answer, in bytes; about, and 0 if that is
+// not known.
+type weight struct{ bytes atomic.Int64 }
+
+// maxGroupBytes is about how many bytes of documents are asked for at a time.
+const maxGroupBytes = 8 << 20
+
+// groupOf is how many documents to ask for, at most so many, without too much
+// coming at once.
+func (w *weight) groupOf(most int) int {
+	return int(min(int64(most), max(1, maxGroupBytes/max(1, w.bytes.Load()))))
+}
+
+// weigh notes how much documents weighed. A few large ones count at once, small
+// ones by and by.
+func (w *weight) weigh(rows []row) {
+	var size, n int64
+	for i := range rows {
+		if !rows[i].absent() {
+			size += int64(len(rows[i].Doc))
+			n++
+		}
+	}
+	if n > 0 {
+		w.bytes.Store(max(size/n, (3*w.bytes.Load()+size/n)/4))
+	}
 }
 
 // ensure creates the database unless it is known to be there, and makes the user

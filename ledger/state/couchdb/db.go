@@ -248,8 +248,9 @@ func (d *DB) documents(ctx context.Context, db *database, ns string, keys []stri
 		}
 	}
 	work := d.p.parallel()
-	for from := 0; from < len(ids); from += d.p.cfg.MaxBatchUpdateSize {
-		to := min(from+d.p.cfg.MaxBatchUpdateSize, len(ids))
+	size := db.whole.groupOf(d.p.cfg.MaxBatchUpdateSize)
+	for from := 0; from < len(ids); from += size {
+		to := min(from+size, len(ids))
 		work.Go(func() error {
 			docs, err := db.readMany(ctx, ids[from:to])
 			for i, doc := range docs {
@@ -313,8 +314,9 @@ func (d *DB) revisions(ctx context.Context, ns string, ids []string) ([]revision
 	}
 	token := d.revs.reading()
 	work := d.p.parallel()
-	for from := 0; from < len(missing); from += d.p.cfg.MaxBatchUpdateSize {
-		to := min(from+d.p.cfg.MaxBatchUpdateSize, len(missing))
+	size := db.light.groupOf(d.p.cfg.MaxBatchUpdateSize)
+	for from := 0; from < len(missing); from += size {
+		to := min(from+size, len(missing))
 		work.Go(func() error {
 			got, err := db.readVersions(ctx, missing[from:to])
 			for i, r := range got {

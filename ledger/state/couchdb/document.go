@@ -16,8 +16,26 @@ import (
 type outgoing struct {
 	key     string
 	id      string
-	members []byte // of the JSON object, without braces and without _rev
-	write   *state.Write
+	members []byte // of the JSON object, without braces, _rev and attachment
+	// attached tells that the write's value is no JSON object, but an attachment,
+	// which is encoded when it is sent.
+	attached bool
+	write    *state.Write
+}
+
+// The text before and after an attachment's base64.
+const (
+	attachmentBegin = `,"_attachments":{"` + attachmentName + `":{"content_type":"` + attachmentType + `","data":"`
+	attachmentEnd   = `"}}`
+)
+
+// size is the length of the document in bytes, but for its revision.
+func (d *outgoing) size() int {
+	n := len(d.members) + len("{}")
+	if d.attached {
+		n += len(attachmentBegin) + base64.StdEncoding.EncodedLen(len(d.write.Value)) + len(attachmentEnd)
+	}
+	return n
 }
 
 // encodeDocument makes the document of a write (LEDGER §5.3).
@@ -31,11 +49,7 @@ func encodeDocument(ns string, w *state.Write) (outgoing, error) {
 	if err != nil {
 		return doc, fmt.Errorf("value of key [%s]: %w", w.Key, err)
 	}
-	if object != nil {
-		size += len(object)
-	} else {
-		size += base64.StdEncoding.EncodedLen(len(w.Value)) + 96
-	}
+	size += len(object)
 	b := make([]byte, 0, size)
 	b = append(b, `"_id":`...)
 	b = appendString(b, doc.id)
@@ -45,9 +59,7 @@ func encodeDocument(ns string, w *state.Write) (outgoing, error) {
 	case w.Delete:
 		b = append(b, `,"_deleted":true`...)
 	case object == nil:
-		b = append(b, `,"_attachments":{"`+attachmentName+`":{"content_type":"`+attachmentType+`","data":"`...)
-		b = base64.StdEncoding.AppendEncode(b, w.Value)
-		b = append(b, `"}}`...)
+		doc.attached = true
 	case len(object) > len("{}"):
 		b = append(b, ',')
 		b = append(b, object[1:len(object)-1]...)
@@ -65,6 +77,11 @@ func (d *outgoing) appendTo(b []byte, rev string) []byte {
 		b = append(b, ',')
 	}
 	b = append(b, d.members...)
+	if d.attached {
+		b = append(b, attachmentBegin...)
+		b = base64.StdEncoding.AppendEncode(b, d.write.Value)
+		b = append(b, attachmentEnd...)
+	}
 	return append(b, '}')
 }
 
@@ -125,58 +142,91 @@ type document struct {
 // decodeDocument reads a document of JSON text. Its attachment, if it has one,
 // may be in the text or among the parts of a multipart answer.
 func decodeDocument(raw []byte, parts map[string][]byte) (*document, error) {
-	var members map[string]any
-	dec := json.NewDecoder(bytes.NewReader(raw))
-	dec.UseNumber()
-	if err := dec.Decode(&members); err != nil {
-		return nil, fmt.Errorf("malformed document: %w", err)
-	}
-	if members == nil {
-		return nil, fmt.Errorf("malformed document: no JSON object")
-	}
 	d := &document{}
-	d.id, _ = members[memberID].(string)
-	d.rev, _ = members[memberRev].(string)
-	d.deleted, _ = members[memberDeleted].(bool)
-	if d.deleted {
+	var version *string
+	var attachments []byte
+	err := members(raw, func(name, value []byte) (err error) {
+		switch string(name) {
+		case memberID:
+			d.id, err = unquote(value)
+		case memberRev:
+			d.rev, err = unquote(value)
+		case memberDeleted:
+			err = json.Unmarshal(value, &d.deleted)
+		case memberVersion:
+			err = json.Unmarshal(value, &version)
+		case memberAttachments:
+			attachments = value
+		}
+		return err
+	})
+	switch {
+	case err != nil:
+		return nil, fmt.Errorf("malformed document: %w", err)
+	case d.deleted:
 		return d, nil
-	}
-	version, ok := members[memberVersion].(string)
-	if !ok {
+	case version == nil:
 		return nil, fmt.Errorf("document [%s]: %w: the member %s is missing", d.id, errVersion, memberVersion)
 	}
-	var err error
-	if d.value.Version, d.value.Metadata, err = decodeVersion(version); err != nil {
+	if d.value.Version, d.value.Metadata, err = decodeVersion(*version); err != nil {
 		return nil, fmt.Errorf("document [%s]: %w", d.id, err)
 	}
-	if err := d.takeValue(members, parts); err != nil {
+	if err := d.takeValue(raw, attachments, parts); err != nil {
 		return nil, fmt.Errorf("document [%s]: %w", d.id, err)
 	}
 	return d, nil
 }
 
-func (d *document) takeValue(members map[string]any, parts map[string][]byte) error {
-	attachments, _ := members[memberAttachments].(map[string]any)
-	if attachment, ok := attachments[attachmentName].(map[string]any); ok {
+// takeValue takes the attachment, or else the members that are the chaincode's.
+func (d *document) takeValue(raw, attachments []byte, parts map[string][]byte) error {
+	attachment, err := member(attachments, attachmentName)
+	if err != nil {
+		return fmt.Errorf("attachments: %w", err)
+	}
+	if startsObject(attachment) {
 		return d.takeAttachment(attachment, parts)
 	}
-	for _, name := range []string{memberID, memberRev, memberVersion, memberAttachments} {
-		delete(members, name)
+	var all map[string]any
+	dec := json.NewDecoder(bytes.NewReader(raw))
+	dec.UseNumber()
+	if err := dec.Decode(&all); err != nil {
+		return fmt.Errorf("malformed document: %w", err)
 	}
-	var err error
-	d.value.Value, err = json.Marshal(members)
+	for _, name := range []string{memberID, memberRev, memberVersion, memberAttachments} {
+		delete(all, name)
+	}
+	d.value.Value, err = json.Marshal(all)
 	return err
 }
 
-func (d *document) takeAttachment(attachment map[string]any, parts map[string][]byte) error {
-	if data, ok := attachment["data"].(string); ok {
-		var err error
-		if d.value.Value, err = base64.StdEncoding.AppendDecode([]byte{}, []byte(data)); err != nil {
-			return fmt.Errorf("attachment: %w", err)
+// member is one member of an object, nil if there is none or no object.
+func member(object []byte, name string) (out []byte, err error) {
+	if len(object) == 0 || object[0] != '{' {
+		return nil, nil
+	}
+	err = members(object, func(n, value []byte) error {
+		if string(n) == name {
+			out = value
 		}
 		return nil
+	})
+	return out, err
+}
+
+func (d *document) takeAttachment(attachment []byte, parts map[string][]byte) error {
+	data, err := member(attachment, "data")
+	if err != nil {
+		return fmt.Errorf("attachment: %w", err)
 	}
-	if follows, _ := attachment["follows"].(bool); follows && parts != nil {
+	if len(data) > 0 && data[0] == '"' {
+		d.value.Value, err = decodeData(data)
+		return err
+	}
+	follows, err := member(attachment, "follows")
+	if err != nil {
+		return fmt.Errorf("attachment: %w", err)
+	}
+	if string(follows) == "true" && parts != nil {
 		value, ok := parts[attachmentName]
 		if !ok {
 			return fmt.Errorf("attachment [%s] is missing in the answer", attachmentName)
@@ -186,6 +236,25 @@ func (d *document) takeAttachment(attachment map[string]any, parts map[string][]
 	}
 	d.stub = true
 	return nil
+}
+
+// decodeData decodes the base64 in a string.
+func decodeData(quoted []byte) ([]byte, error) {
+	text := quoted
+	if n := len(quoted); n >= 2 && quoted[0] == '"' && bytes.IndexByte(quoted, '\\') < 0 {
+		text = quoted[1 : n-1]
+	} else {
+		plain, err := unquote(quoted)
+		if err != nil {
+			return nil, fmt.Errorf("attachment: %w", err)
+		}
+		text = []byte(plain)
+	}
+	out, err := base64.StdEncoding.AppendDecode(make([]byte, 0, base64.StdEncoding.DecodedLen(len(text))), text)
+	if err != nil {
+		return nil, fmt.Errorf("attachment: %w", err)
+	}
+	return out, nil
 }
 
 // versioned is what version checks and writes need of a document.
@@ -198,31 +267,36 @@ type versioned struct {
 // their exact names, which decoding into a struct would not do: a value may have
 // a member ~VERSION.
 func decodeVersioned(raw []byte) (versioned, error) {
-	var members map[string]json.RawMessage
-	if err := json.Unmarshal(raw, &members); err != nil {
-		return versioned{}, fmt.Errorf("malformed document: %w", err)
-	}
 	var v versioned
 	var field *string
-	if err := json.Unmarshal(orNull(members[memberRev]), &v.rev); err != nil {
-		return v, fmt.Errorf("malformed document: revision: %w", err)
-	}
-	if err := json.Unmarshal(orNull(members[memberVersion]), &field); err != nil {
-		return v, fmt.Errorf("%w: %w", errVersion, err)
+	err := members(raw, func(name, value []byte) (err error) {
+		switch string(name) {
+		case memberRev:
+			v.rev, err = unquote(value)
+		case memberVersion:
+			err = json.Unmarshal(value, &field)
+		}
+		return err
+	})
+	if err != nil {
+		return v, fmt.Errorf("malformed document: %w", err)
 	}
 	if field == nil {
 		return v, fmt.Errorf("%w: the member %s is missing", errVersion, memberVersion)
 	}
-	var err error
 	v.version, _, err = decodeVersion(*field)
 	return v, err
 }
 
-func orNull(raw json.RawMessage) json.RawMessage {
-	if raw == nil {
-		return json.RawMessage("null")
-	}
-	return raw
+// mayHaveReserved tells whether a value may have a member that none must have. It
+// takes less than decoding it.
+func mayHaveReserved(value []byte) bool {
+	found := false
+	err := members(value, func(name, _ []byte) error {
+		found = found || string(name) == memberVersion || len(name) > 0 && name[0] == '_'
+		return nil
+	})
+	return found || err != nil
 }
 
 // checkWrite applies the rules for keys and values (LEDGER §5.4).
@@ -235,14 +309,14 @@ func checkWrite(key string, value []byte) error {
 	case key == "":
 		return fmt.Errorf("invalid key. Empty string is not supported as a key by couchdb")
 	}
-	if !startsObject(value) {
+	if !startsObject(value) || !mayHaveReserved(value) {
 		return nil
 	}
-	var members map[string]any
-	if json.Unmarshal(value, &members) != nil {
+	var object map[string]any
+	if json.Unmarshal(value, &object) != nil {
 		return nil
 	}
-	if name, ok := reserved(members); ok {
+	if name, ok := reserved(object); ok {
 		return reservedError(name)
 	}
 	return nil

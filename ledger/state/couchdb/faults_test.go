@@ -13,6 +13,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -600,4 +601,79 @@ func applyScript(p *Provider) error {
 		}
 	}
 	return nil
+}
+
+// TestHeavyDocuments are asked for in smaller groups once their weight is known,
+// or guessed, so that not too much comes at once.
+func TestHeavyDocuments(t *testing.T) {
+	const heavy, n = maxGroupBytes / 8, 20
+	f := couchtest.New()
+	var mu sync.Mutex
+	most := map[string]int{} // documents in an answer, by method
+	note := func(r *http.Request, body []byte) {
+		var told struct {
+			Rows []struct{ Doc map[string]any }
+		}
+		if !strings.HasSuffix(r.URL.Path, "cc/_all_docs") || json.Unmarshal(body, &told) != nil {
+			return
+		}
+		here := 0
+		for _, row := range told.Rows {
+			if row.Doc != nil {
+				here++
+			}
+		}
+		mu.Lock()
+		defer mu.Unlock()
+		key := r.Method + " " + r.URL.Query().Get("attachments")
+		most[key] = max(most[key], here)
+	}
+	behave := transport(func(r *http.Request) (*http.Response, error) {
+		resp, err := direct{f}.RoundTrip(r)
+		if err != nil {
+			return nil, err
+		}
+		body, err := io.ReadAll(resp.Body)
+		note(r, body)
+		resp.Body = io.NopCloser(bytes.NewReader(body))
+		return resp, err
+	})
+	cfg := Config{Address: "couch:1"}
+	db := openOver(t, f, cfg, &behave)
+	defer db.p.Close()
+	pairs := func(size int) (out []string) {
+		for i := range n {
+			out = append(out, fmt.Sprintf("k%02d", i), strings.Repeat("x", size))
+		}
+		return out
+	}
+	mustWrite(t, db, 1, pairs(heavy)...)
+	s := mustSnapshot(t, db)
+	mustWrite(t, db, 2, pairs(heavy)...) // what it replaces must be about as large
+	s.Release()
+	it, err := db.Range("cc", "", "", 0)
+	if got := strings.Count(results(t, it, err), "="); got != n {
+		t.Errorf("%d results", got)
+	}
+	if most["POST true"] > 8 || most["GET true"] > 9 {
+		t.Errorf("most documents in an answer: %v", most)
+	}
+	lookups := []state.Lookup{}
+	for i := range n {
+		lookups = append(lookups, state.Lookup{Namespace: "cc", Key: fmt.Sprintf("k%02d", i)})
+	}
+	db.revs.clear()
+	must(t, db.Versions(lookups)) // without their attachments they are light
+	if most["POST "] != n {
+		t.Errorf("most documents in an answer: %v", most)
+	}
+	mustWrite(t, db, 3, pairs(10)...)
+	clear(most)
+	for range 40 { // light ones count by and by
+		it, err := db.Range("cc", "", "", 0)
+		results(t, it, err)
+	}
+	if most["GET true"] != n {
+		t.Errorf("most documents in an answer: %v", most)
+	}
 }

@@ -83,11 +83,38 @@ func (i *queryIterator) fill() error {
 	return nil
 }
 
-// found is the answer to _find.
+// found is the answer to _find. The documents are parts of the answer.
 type found struct {
-	Docs     *[]json.RawMessage
-	Bookmark string
-	Warning  string
+	docs              [][]byte
+	bookmark, warning string
+}
+
+func decodeFound(body []byte) (*found, error) {
+	f := &found{}
+	var docs []byte
+	err := members(body, func(name, value []byte) (err error) {
+		switch string(name) {
+		case "docs":
+			docs = value
+		case "bookmark":
+			f.bookmark, err = unquote(value)
+		case "warning":
+			if value[0] == '"' { // or a list, or null
+				f.warning, err = unquote(value)
+			}
+		}
+		return err
+	})
+	switch {
+	case err != nil:
+		return nil, err
+	case docs == nil || string(docs) == "null":
+		return nil, errors.New("there are no documents")
+	}
+	return f, elements(docs, func(value []byte) error {
+		f.docs = append(f.docs, value)
+		return nil
+	})
 }
 
 func (i *queryIterator) fetch() error {
@@ -103,7 +130,7 @@ func (i *queryIterator) fetch() error {
 	if err != nil {
 		return err
 	}
-	docs := *answer.Docs
+	docs := answer.docs
 	if len(docs) > limit {
 		return fmt.Errorf("database [%s]: malformed answer to _find: more documents than asked for", i.db.name)
 	}
@@ -118,19 +145,22 @@ func (i *queryIterator) fetch() error {
 	}
 	i.left -= len(docs)
 	// The same bookmark again would bring the same documents for ever.
-	i.more = len(docs) == limit && answer.Bookmark != "" && answer.Bookmark != i.bookmark
-	i.bookmark = answer.Bookmark // also after nothing: chaincodes may answer with it
+	i.more = len(docs) == limit && answer.bookmark != "" && answer.bookmark != i.bookmark
+	i.bookmark = answer.bookmark // also after nothing: chaincodes may answer with it
 	return nil
 }
 
 // result is a document as a result; nil if it is none of a key.
-func (i *queryIterator) result(raw json.RawMessage) (*state.KV, error) {
-	var members map[string]json.RawMessage
-	var id string
-	if err := json.Unmarshal(raw, &members); err != nil {
+func (i *queryIterator) result(raw []byte) (*state.KV, error) {
+	if !startsObject(raw) {
+		return nil, fmt.Errorf("database [%s]: malformed answer to _find: a document that is none", i.db.name)
+	}
+	quoted, err := member(raw, memberID)
+	if err != nil {
 		return nil, fmt.Errorf("database [%s]: malformed answer to _find: %w", i.db.name, err)
 	}
-	if err := json.Unmarshal(members[memberID], &id); err != nil {
+	id, err := unquote(quoted)
+	if err != nil {
 		return nil, fmt.Errorf("database [%s]: malformed answer to _find: a document without identifier", i.db.name)
 	}
 	if foreign(i.ns, id) {
@@ -163,15 +193,12 @@ func (d *database) find(ctx context.Context, query map[string]json.RawMessage, l
 	if err != nil {
 		return nil, err
 	}
-	answer := &found{}
-	if err := json.Unmarshal(a.body, answer); err != nil {
+	answer, err := decodeFound(a.body)
+	if err != nil {
 		return nil, fmt.Errorf("database [%s]: malformed answer to _find: %w", d.name, err)
 	}
-	if answer.Docs == nil {
-		return nil, fmt.Errorf("database [%s]: malformed answer to _find: there are no documents", d.name)
-	}
-	if answer.Warning != "" {
-		d.c.log.Debugf("[%s] CouchDB warns of a query: %.500q", d.name, answer.Warning)
+	if answer.warning != "" {
+		d.c.log.Debugf("[%s] CouchDB warns of a query: %.500q", d.name, answer.warning)
 	}
 	return answer, nil
 }

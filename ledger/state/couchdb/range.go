@@ -66,7 +66,7 @@ type rangeIterator struct {
 // fill reads pages until there is a result or the range ends.
 func (i *rangeIterator) fill() error {
 	for len(i.rows) == 0 && i.more && !i.closed && (!i.limited || i.left > 0) {
-		n := i.pageSize
+		n := i.db.whole.groupOf(i.pageSize)
 		if i.limited {
 			n = min(n, i.left)
 		}
@@ -178,6 +178,7 @@ func (d *database) extend(ctx context.Context, ns, end string, n int, p *page) e
 	if err != nil {
 		return err
 	}
+	d.whole.weigh(rows)
 	if len(rows) > limit {
 		return fmt.Errorf("database [%s]: malformed answer to _all_docs: more rows than asked for", d.name)
 	}
