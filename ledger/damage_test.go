@@ -39,7 +39,7 @@ func useAll(t *testing.T, fsys *vfs.Mem) (errs []error) {
 	if !note(err) {
 		return errs
 	}
-	_, err = l.ChannelConfig()
+	_, err = l.ChannelConfig(t.Context())
 	note(err)
 	for n := range l.Height() + 1 {
 		_, err = l.PrivateDataOf(n, nil)
@@ -224,7 +224,7 @@ func TestOldStateValues(t *testing.T) {
 	}
 	p := openProvider(t, vectorConfig(t, fsys))
 	l := openLedger(t, p, "vecch")
-	if cfg, err := l.ChannelConfig(); err != nil || cfg == nil {
+	if cfg, err := l.ChannelConfig(t.Context()); err != nil || cfg == nil {
 		t.Errorf("configuration: %v, %v", cfg, err)
 	}
 	b := proto.CloneOf(blocks[10])
@@ -253,7 +253,7 @@ func TestConfigMissingInState(t *testing.T) {
 		b.Delete([]byte("vecch\x00\x00resourcesconfigtx.CHANNEL_CONFIG_KEY"))
 	})
 	l := openLedger(t, openProvider(t, vectorConfig(t, fsys)), "vecch")
-	if cfg, err := l.ChannelConfig(); cfg != nil || err != nil {
+	if cfg, err := l.ChannelConfig(t.Context()); cfg != nil || err != nil {
 		t.Errorf("got %v, %v", cfg, err)
 	}
 }

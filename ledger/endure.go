@@ -33,6 +33,8 @@ type work struct {
 	brief bool
 }
 
+const openingChannel = "opening the channel"
+
 func (w *work) String() string {
 	if w.named {
 		return fmt.Sprintf("%s block [%d]", w.doing, w.block)

@@ -528,3 +528,23 @@ func TestLocalStatesWaitForNobody(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// TestConfigurationIsWaitedFor like the rest of the opening.
+func TestConfigurationIsWaitedFor(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFarLedger(t)
+		f.state.set(until(time.Now().Add(20*time.Second), errAway, "get"))
+		if cfg, err := f.ChannelConfig(t.Context()); cfg == nil || err != nil {
+			t.Error(cfg, err)
+		}
+		if !strings.Contains(f.log.String(), "while opening the channel. Attempt 5") {
+			t.Error(f.log.String())
+		}
+		begun := time.Now()
+		f.state.set(always(errAnswered, "get"))
+		if _, err := f.ChannelConfig(t.Context()); !errors.Is(err, errAnswered) || time.Since(begun) != 0 {
+			t.Errorf("%v after %s", err, time.Since(begun))
+		}
+		must(t, f.p.Close())
+	})
+}

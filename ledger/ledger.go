@@ -1,6 +1,7 @@
 package ledger
 
 import (
+	"context"
 	"fmt"
 	"sync"
 
@@ -120,10 +121,19 @@ func (l *Ledger) validatorOn(st state.Reader) mvcc.Validator {
 func (l *Ledger) metadataUsed(ns string) bool { return l.books.MetadataUsed(ns) }
 
 // ChannelConfig returns the channel's current configuration as the state has it
-// (LEDGER §4.3), nil if the state has none.
-func (l *Ledger) ChannelConfig() (*common.Config, error) {
-	v, err := l.state.Get("", mvcc.ConfigKey)
-	if err != nil || v == nil {
+// (LEDGER §4.3), nil if the state has none. It belongs to the opening of a channel:
+// if the state database is out of reach it waits, until ctx ends.
+func (l *Ledger) ChannelConfig(ctx context.Context) (*common.Config, error) {
+	var v *state.Value
+	get := func() (err error) {
+		v, err = l.state.Get("", mvcc.ConfigKey)
+		return err
+	}
+	err := get()
+	if l.passing(err) {
+		err = l.await(&work{ctx: ctx, doing: openingChannel, brief: true}, err, get)
+	}
+	if err != nil || len(valueOf(v)) == 0 {
 		return nil, err
 	}
 	cfg := &common.Config{}

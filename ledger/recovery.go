@@ -26,7 +26,7 @@ func (p *Provider) newLedger(ctx context.Context, id string) (*Ledger, error) {
 		blocks: blocks, btl: map[mvcc.Collection]uint64{}, wake: make(chan struct{}), halted: make(chan struct{}), indexes: p.indexes,
 		progress: p.cfg.Progress, lateBlocks: p.cfg.maxLateBlocks,
 	}
-	defer l.begin(work{ctx: ctx, doing: "opening the channel", brief: true})()
+	defer l.begin(work{ctx: ctx, doing: openingChannel, brief: true})()
 	err = l.endure(func() (err error) {
 		l.state, err = p.state.Open(id)
 		return err

@@ -8,7 +8,6 @@ import (
 
 	"github.com/hyperledger/fabric-protos-go-apiv2/common"
 	"golang.org/x/sync/errgroup"
-	"google.golang.org/protobuf/proto"
 
 	"github.com/heddle-ledger/heddle/internal/blockpull"
 	"github.com/heddle-ledger/heddle/internal/chanconfig"
@@ -141,7 +140,10 @@ func (r *Registry) OpenAll(ctx context.Context) error {
 			r.log.Errorf("Failed to find config block on ledger %s(%v)", id, err)
 			continue
 		}
-		if err := r.open(l, number, block); err != nil {
+		if err := r.open(ctx, l, number, block); err != nil {
+			if ctx.Err() != nil {
+				return err
+			}
 			if incompatible := (incompatibleError{}); errors.As(err, &incompatible) {
 				return err
 			}
@@ -152,8 +154,8 @@ func (r *Registry) OpenAll(ctx context.Context) error {
 	return nil
 }
 
-func (r *Registry) open(l *ledger.Ledger, number uint64, block *common.Block) error {
-	config, err := currentConfig(l, block)
+func (r *Registry) open(ctx context.Context, l *ledger.Ledger, number uint64, block *common.Block) error {
+	config, err := currentConfig(ctx, l, block)
 	if err != nil {
 		return err
 	}
@@ -271,30 +273,16 @@ func (r *Registry) Run(ctx context.Context) error {
 	return g.Wait()
 }
 
-const (
-	configNamespace = ""
-	configKey       = "resourcesconfigtx.CHANNEL_CONFIG_KEY"
-)
-
 // currentConfig is the configuration in state, or in data of v1.0, which has none
 // there, that of the config block.
-func currentConfig(l *ledger.Ledger, block *common.Block) (*common.Config, error) {
-	q, err := l.NewQueryExecutor()
-	if err != nil {
-		return nil, err
-	}
-	defer q.Done()
-	raw, err := q.GetState(configNamespace, configKey)
+func currentConfig(ctx context.Context, l *ledger.Ledger, block *common.Block) (*common.Config, error) {
+	config, err := l.ChannelConfig(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("read configuration from state: %w", err)
 	}
-	if len(raw) == 0 {
+	if config == nil {
 		_, env, err := chanconfig.ConfigOfBlock(block)
 		return env.GetConfig(), err
-	}
-	config := &common.Config{}
-	if err := proto.Unmarshal(raw, config); err != nil {
-		return nil, fmt.Errorf("unmarshal configuration from state: %w", err)
 	}
 	return config, nil
 }
