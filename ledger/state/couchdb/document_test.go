@@ -1,9 +1,13 @@
 package couchdb
 
 import (
+	"bytes"
+	"encoding/base64"
 	"encoding/json"
 	"strings"
 	"testing"
+
+	"github.com/google/go-cmp/cmp"
 
 	"github.com/heddle-ledger/heddle/ledger/state"
 )
@@ -209,5 +213,108 @@ func FuzzAnswer(f *testing.F) {
 	f.Fuzz(func(t *testing.T, contentType string, body []byte) {
 		db := openHostile(t, 200, contentType, body)
 		useAll(db)
+	})
+}
+
+// FuzzDecodeAlike: documents are what they are to encoding/json.
+func FuzzDecodeAlike(f *testing.F) {
+	for _, text := range []string{
+		`{"_id":"k","_rev":"1-x","~version":"1:2","b":1.50,"a":[{"z":"<"},null]}`,
+		`{"_id":"k","~version":"1:2","_attachments":{"valueBytes":{"data":"aGk="},"other":{"data":"eA=="}},"x":1}`,
+		`{"_id":"k","~version":"1:2","_attachments":{"valueBytes":{"data":"aG\/p"}}}`,
+		`{"_id":"k","~version":"1:2","_attachments":{"valueBytes":{"stub":true,"data":null}}}`,
+		`{"_id":"k","~version":"1:2","_deleted":true}`, `{"_deleted":false,"~version":"\u0000CgMBAgA="}`, `{"~VERSION":"1:2"}`, `{"\u007eversion":"3:4","a":1,"a":2}`,
+	} {
+		f.Add([]byte(text))
+	}
+	f.Fuzz(func(t *testing.T, raw []byte) {
+		want := generic(raw)
+		got, err := decodeDocument(raw, nil)
+		if want == nil { // what is passed over need not be JSON
+			return
+		}
+		if err != nil {
+			t.Fatalf("%q: %v", raw, err)
+		}
+		if diff := cmp.Diff(want, got, cmp.AllowUnexported(document{})); diff != "" {
+			t.Errorf("%q: %s", raw, diff)
+		}
+		if v, err := decodeVersioned(raw); !want.deleted && (err != nil || v.rev != want.rev || v.version != want.value.Version) {
+			t.Errorf("%q: %+v, %v", raw, v, err)
+		}
+	})
+}
+
+// generic decodes a document without any haste; nil if it is none.
+func generic(raw []byte) *document {
+	var all map[string]any
+	dec := json.NewDecoder(bytes.NewReader(raw))
+	dec.UseNumber()
+	if !json.Valid(raw) || dec.Decode(&all) != nil || all == nil {
+		return nil
+	}
+	d, ok := &document{}, true
+	take := func(name string, into any) {
+		switch into := into.(type) {
+		case *string:
+			*into, ok = all[name].(string)
+		case *bool:
+			*into, ok = all[name].(bool)
+		}
+		if !ok && all[name] != nil {
+			d = nil // another type: nobody writes that
+		}
+	}
+	var version string
+	for name, into := range map[string]any{memberID: &d.id, memberRev: &d.rev, memberDeleted: &d.deleted} {
+		if take(name, into); d == nil {
+			return nil
+		}
+	}
+	if d.deleted {
+		return d
+	}
+	if take(memberVersion, &version); d == nil || !ok {
+		return nil
+	}
+	var err error
+	if d.value.Version, d.value.Metadata, err = decodeVersion(version); err != nil {
+		return nil
+	}
+	attachments, _ := all[memberAttachments].(map[string]any)
+	if attachment, ok := attachments[attachmentName].(map[string]any); ok {
+		data, ok := attachment["data"].(string)
+		if !ok {
+			d.stub = true
+			return d
+		}
+		if d.value.Value, err = base64.StdEncoding.DecodeString(data); err != nil {
+			return nil
+		}
+		return d
+	}
+	for _, name := range []string{memberID, memberRev, memberVersion, memberAttachments} {
+		delete(all, name)
+	}
+	d.value.Value, _ = json.Marshal(all)
+	return d
+}
+
+// FuzzCheckWrite: what is looked at in haste is judged as if it were decoded.
+func FuzzCheckWrite(f *testing.F) {
+	for _, text := range []string{`{"\u005fx":1}`, `{"~version":1e999}`, `{"_a":`, `{"a":{"_b":1}}`, `{"~versio\u006e":[1}`, `[{"_a":1}]`, ` {"_":0} `} {
+		f.Add([]byte(text))
+	}
+	f.Fuzz(func(t *testing.T, value []byte) {
+		var want error
+		var object map[string]any
+		if json.Unmarshal(value, &object) == nil && object != nil {
+			if name, ok := reserved(object); ok {
+				want = reservedError(name)
+			}
+		}
+		if got := checkWrite("k", value); (got == nil) != (want == nil) || got != nil && got.Error() != want.Error() {
+			t.Errorf("%q: %v, want %v", value, got, want)
+		}
 	})
 }
