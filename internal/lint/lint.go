@@ -68,6 +68,9 @@ func libraries() map[string][]string {
 		"github.com/IBM/sarama":                   {"orderer/consensus/kafka"},
 		"github.com/fsouza/go-dockerclient":       {"chaincode/runtime/docker"},
 		"github.com/hyperledger/fabric-chaincode": {"examples", "chaincode"},
+		"github.com/VictoriaMetrics/fastcache":    {"ledger/state/leveldb"},
+		"github.com/greatroar/blobloom":           {"ledger/blockfile"},
+		"github.com/go-json-experiment/json":      {"ledger/state/couchdb"},
 	}
 }
 
