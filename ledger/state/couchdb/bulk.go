@@ -23,8 +23,8 @@ func (r *row) absent() bool {
 }
 
 func decodeRow(text []byte) (r row, err error) {
-	err = members(text, func(name, value []byte) (err error) {
-		switch string(name) {
+	err = members(text, func(name string, value []byte) (err error) {
+		switch name {
 		case "id":
 			r.ID, err = unquote(value)
 		case "key":
@@ -46,8 +46,8 @@ func decodeDeleted(text []byte) (deleted bool, err error) {
 	if string(text) == "null" {
 		return false, nil
 	}
-	err = members(text, func(name, value []byte) error {
-		if string(name) == "deleted" {
+	err = members(text, func(name string, value []byte) error {
+		if name == "deleted" {
 			return json.Unmarshal(value, &deleted)
 		}
 		return nil
@@ -67,8 +67,8 @@ func (d *database) failed(r *row) error {
 
 func (d *database) decodeRows(body []byte) ([]row, error) {
 	var text []byte
-	err := members(body, func(name, value []byte) error {
-		if string(name) == "rows" {
+	err := members(body, func(name string, value []byte) error {
+		if name == "rows" {
 			text = value
 		}
 		return nil
@@ -334,8 +334,8 @@ func (d *database) revisionOf(ctx context.Context, id string) (string, error) {
 		return "", err
 	}
 	var rev string
-	err = members(rows[0].Doc, func(name, value []byte) (err error) {
-		if string(name) == memberRev {
+	err = members(rows[0].Doc, func(name string, value []byte) (err error) {
+		if name == memberRev {
 			rev, err = unquote(value)
 		}
 		return err

@@ -145,8 +145,8 @@ func decodeDocument(raw []byte, parts map[string][]byte) (*document, error) {
 	d := &document{}
 	var version *string
 	var attachments []byte
-	err := members(raw, func(name, value []byte) (err error) {
-		switch string(name) {
+	err := members(raw, func(name string, value []byte) (err error) {
+		switch name {
 		case memberID:
 			d.id, err = unquote(value)
 		case memberRev:
@@ -204,8 +204,8 @@ func member(object []byte, name string) (out []byte, err error) {
 	if len(object) == 0 || object[0] != '{' {
 		return nil, nil
 	}
-	err = members(object, func(n, value []byte) error {
-		if string(n) == name {
+	err = members(object, func(n string, value []byte) error {
+		if n == name {
 			out = value
 		}
 		return nil
@@ -269,8 +269,8 @@ type versioned struct {
 func decodeVersioned(raw []byte) (versioned, error) {
 	var v versioned
 	var field *string
-	err := members(raw, func(name, value []byte) (err error) {
-		switch string(name) {
+	err := members(raw, func(name string, value []byte) (err error) {
+		switch name {
 		case memberRev:
 			v.rev, err = unquote(value)
 		case memberVersion:
@@ -292,8 +292,8 @@ func decodeVersioned(raw []byte) (versioned, error) {
 // takes less than decoding it.
 func mayHaveReserved(value []byte) bool {
 	found := false
-	err := members(value, func(name, _ []byte) error {
-		found = found || string(name) == memberVersion || len(name) > 0 && name[0] == '_'
+	err := members(value, func(name string, _ []byte) error {
+		found = found || name == memberVersion || len(name) > 0 && name[0] == '_'
 		return nil
 	})
 	return found || err != nil

@@ -92,8 +92,8 @@ type found struct {
 func decodeFound(body []byte) (*found, error) {
 	f := &found{}
 	var docs []byte
-	err := members(body, func(name, value []byte) (err error) {
-		switch string(name) {
+	err := members(body, func(name string, value []byte) (err error) {
+		switch name {
 		case "docs":
 			docs = value
 		case "bookmark":

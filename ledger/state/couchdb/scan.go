@@ -68,9 +68,9 @@ func malformed(err error) error {
 	return fmt.Errorf("%w: %w", errJSON, err)
 }
 
-// members visits the members of an object. The name is valid during the call only,
-// the value is a part of the text.
-func members(text []byte, visit func(name, value []byte) error) error {
+// members visits the members of an object;
+// the values are parts of the text.
+func members(text []byte, visit func(name string, value []byte) error) error {
 	d := decode(text)
 	return d.whole('{', func() error {
 		raw, err := d.value()
@@ -85,7 +85,7 @@ func members(text []byte, visit func(name, value []byte) error) error {
 		if err != nil {
 			return err
 		}
-		return visit([]byte(name), value)
+		return visit(name, value)
 	})
 }
 

@@ -10,8 +10,8 @@ import (
 
 func membersOf(text string) (map[string]string, error) {
 	out := map[string]string{}
-	err := members([]byte(text), func(name, value []byte) error {
-		out[string(name)] = string(value)
+	err := members([]byte(text), func(name string, value []byte) error {
+		out[name] = string(value)
 		return nil
 	})
 	return out, err
@@ -69,9 +69,9 @@ func FuzzMembers(f *testing.F) {
 		var want map[string]json.RawMessage
 		valid := json.Unmarshal(text, &want) == nil && want != nil
 		got := map[string]string{}
-		err := members(text, func(name, value []byte) error {
+		err := members(text, func(name string, value []byte) error {
 			// Names that are no UTF-8 are nobody's whom we look for.
-			got[strings.ToValidUTF8(string(name), "\ufffd")] = string(value)
+			got[strings.ToValidUTF8(name, "\ufffd")] = string(value)
 			return nil
 		})
 		if !valid {
