@@ -45,7 +45,7 @@ type examiner struct {
 
 // counts are what was looked at.
 type counts struct {
-	blocks, txs, hashes, unhashed uint64
+	blocks, txs, hashes, unhashed, unknown uint64
 }
 
 func (c *counts) join(o counts) {
@@ -53,6 +53,7 @@ func (c *counts) join(o counts) {
 	c.txs += o.txs
 	c.hashes += o.hashes
 	c.unhashed += o.unhashed
+	c.unknown += o.unknown
 }
 
 func (e *examiner) examine(j *job) {

@@ -285,6 +285,9 @@ func (v *verifier) concludeHashes() {
 	if v.total.unhashed > 0 {
 		detail += fmt.Sprintf("; %d not computed, because blocks before them are missing", v.total.unhashed)
 	}
+	if v.total.unknown > 0 {
+		detail += fmt.Sprintf("; %d not computed, because the numbers that CouchDB gave back are not known", v.total.unknown)
+	}
 	v.conclude(checkCommit, detail)
 }
 

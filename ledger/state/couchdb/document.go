@@ -5,6 +5,7 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"fmt"
+	"math"
 	"slices"
 	"strings"
 	"unicode/utf8"
@@ -105,6 +106,39 @@ func jsonObject(w *state.Write) ([]byte, error) {
 		return nil, reservedError(name)
 	}
 	return json.Marshal(members)
+}
+
+// ReadBack is the form in which CouchDB gives a value back that was written (LEDGER
+// §5.3). known is false if that is CouchDB's affair: it prints fractions in its own
+// way.
+func ReadBack(value []byte) (back []byte, known bool) {
+	var members map[string]any
+	if !startsObject(value) || json.Unmarshal(value, &members) != nil {
+		return value, true
+	}
+	if _, ok := reserved(members); ok || !predictable(members) {
+		return value, false
+	}
+	back, err := json.Marshal(members)
+	return back, err == nil
+}
+
+// predictable tells whether all numbers in a value are printed by CouchDB as they
+// are sent.
+func predictable(v any) bool {
+	switch v := v.(type) {
+	case map[string]any:
+		for _, member := range v {
+			if !predictable(member) {
+				return false
+			}
+		}
+	case []any:
+		return !slices.ContainsFunc(v, func(e any) bool { return !predictable(e) })
+	case float64:
+		return v == math.Trunc(v) && math.Abs(v) < 1e21 && !(v == 0 && math.Signbit(v))
+	}
+	return true
 }
 
 func startsObject(value []byte) bool {

@@ -10,6 +10,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/heddle-ledger/heddle/ledger/state"
+	"github.com/heddle-ledger/heddle/ledger/state/couchdb/couchtest"
 )
 
 // roundTrip encodes a value and decodes the document as a server would send it.
@@ -317,4 +318,28 @@ func FuzzCheckWrite(f *testing.F) {
 			t.Errorf("%q: %v, want %v", value, got, want)
 		}
 	})
+}
+
+// TestReadBack: what is known of values that come back is so.
+func TestReadBack(t *testing.T) {
+	db := openFake(t, couchtest.New())
+	for value, known := range map[string]bool{
+		`plain`: true, `[1,2]`: true, `null`: true, `{`: true, `{"a":1e999}`: true, `{}`: true,
+		`{"z":1, "a":[{"y":2,"b":"<é>"},null,true], "z":3}`: true,
+		`{"n":12345678901234567890,"m":-7,"k":100e2}`:       true,
+		`{"n":1.5}`: false, `{"n":{"m":[1e21]}}`: false, `{"n":-0}`: false, `{"_n":1}`: false,
+	} {
+		back, told := ReadBack([]byte(value))
+		if told != known {
+			t.Errorf("%s: known %v", value, told)
+		}
+		if !known {
+			continue
+		}
+		mustWrite(t, db, 1, "k", value)
+		expect(t, db, "k", string(back))
+		if again, told := ReadBack(back); string(again) != string(back) || !told {
+			t.Errorf("%s comes back as %s, and that as %s", value, back, again)
+		}
+	}
 }
