@@ -28,10 +28,14 @@ type work struct {
 	doing string // for the log
 	block uint64 // the block that it is done to, if named is set
 	named bool
-	// brief work waits for a server that is not there, but not for one that fails:
-	// it may be one database that does, and other channels are waiting, too.
+	// brief work waits for a server that is not there, but not for long for one that
+	// fails: it may be one database that does, and other channels are waiting, too.
 	brief bool
 }
+
+// briefly is how long brief work waits for a server that fails; it may still be
+// starting.
+const briefly = 30 * time.Second
 
 const openingChannel = "opening the channel"
 
@@ -88,10 +92,14 @@ func (l *Ledger) await(w *work, err error, f func() error) error {
 	l.holdUp(1)
 	defer l.holdUp(-1)
 	begun, pause := time.Now(), firstPause
+	answered := begun // since then, if at all
 	for attempt := 1; ; attempt++ {
 		var away *state.UnreachableError
-		if !errors.As(err, &away) || w.brief && away.Answered {
+		if !errors.As(err, &away) || w.brief && away.Answered && time.Since(answered) >= briefly {
 			return err
+		}
+		if !away.Answered {
+			answered = time.Now().Add(pause)
 		}
 		l.log.Warningf("[%s] The state database%s is out of reach while %s. Attempt %d has failed and is repeated in %s: %s",
 			l.id, l.stateAddress(), w, attempt, pause, flog.ForeignError(err))
