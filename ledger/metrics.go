@@ -74,8 +74,12 @@ func (m *providerMetrics) forChannel(id string) *ledgerMetrics {
 // only.
 func (m *ledgerMetrics) count(b *protoutil.Block, flags []byte) {
 	counts := map[txKind]int{}
-	for i := range b.Len() {
-		counts[kindOf(b.Tx(i), flags[i])]++
+	for i := 0; i < b.Len(); {
+		k, first := kindOf(b.Tx(i), flags[i]), i
+		for i++; i < b.Len() && kindOf(b.Tx(i), flags[i]) == k; { // as a rule to the end
+			i++
+		}
+		counts[k] += i - first
 	}
 	for k, n := range counts {
 		m.counter(k).Add(float64(n))

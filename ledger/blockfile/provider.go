@@ -64,8 +64,8 @@ type Provider struct {
 // are new are not looked up (txIDs).
 const (
 	indexWriteBuffer = 2 << 20
-	indexFreshTables = 32
-	indexSortedSize  = 128 << 20
+	indexFreshTables = 64
+	indexSortedSize  = 256 << 20
 	indexTableSize   = 8 << 20
 	indexBlockCache  = 16 << 20
 	indexBloomBits   = 10
