@@ -126,33 +126,55 @@ func (l *Ledger) purgeKeys(u *mvcc.Updates, c mvcc.Collection, committing uint64
 	for _, k := range list {
 		names[string(k.Hash)] = k.Key
 	}
+	hashes := slices.Sorted(maps.Keys(names))
+	expired, err := l.writtenIn(committing, state.HashedNamespace(c.Namespace, c.Name), hashes)
+	if err != nil {
+		return err
+	}
 	writtenHashed, writtenPrivate := u.Hashed(c.Namespace, c.Name), u.Private(c.Namespace, c.Name)
-	hashedNS, privateNS := state.HashedNamespace(c.Namespace, c.Name), state.PrivateNamespace(c.Namespace, c.Name)
-	for _, hash := range slices.Sorted(maps.Keys(names)) {
-		key := names[hash]
-		hashed, err := l.latest.Get(hashedNS, hash)
-		if err != nil {
-			return err
-		}
-		expired := hashed != nil && hashed.Version.Block == committing
-		if expired && writtenHashed.Get(hash) == nil {
+	var keys, unsure []string
+	for i, hash := range hashes {
+		if expired[i] && writtenHashed.Get(hash) == nil {
 			u.PutHashed(c.Namespace, c.Name, state.Write{Key: hash, Delete: true})
 		}
-		if key == "" || writtenPrivate.Get(key) != nil {
-			continue
-		}
-		if !expired {
-			private, err := l.latest.Get(privateNS, key)
-			if err != nil {
-				return err
-			}
-			expired = private != nil && private.Version.Block == committing
-		}
-		if expired {
-			u.PutPrivate(c.Namespace, c.Name, state.Write{Key: key, Delete: true})
+		switch key := names[hash]; {
+		case key == "" || writtenPrivate.Get(key) != nil:
+		case expired[i]:
+			keys = append(keys, key)
+		default:
+			unsure = append(unsure, key)
 		}
 	}
+	if expired, err = l.writtenIn(committing, state.PrivateNamespace(c.Namespace, c.Name), unsure); err != nil {
+		return err
+	}
+	for i, key := range unsure {
+		if expired[i] {
+			keys = append(keys, key)
+		}
+	}
+	for _, key := range keys {
+		u.PutPrivate(c.Namespace, c.Name, state.Write{Key: key, Delete: true})
+	}
 	return nil
+}
+
+// writtenIn tells which of the keys have their version from that block.
+func (l *Ledger) writtenIn(block uint64, ns string, keys []string) ([]bool, error) {
+	lookups := make([]state.Lookup, len(keys))
+	for i, key := range keys {
+		lookups[i] = state.Lookup{Namespace: ns, Key: key}
+	}
+	if len(lookups) > 0 {
+		if err := l.latest.Versions(lookups); err != nil {
+			return nil, err
+		}
+	}
+	out := make([]bool, len(keys))
+	for i := range lookups {
+		out[i] = lookups[i].Found && lookups[i].Version.Block == block
+	}
+	return out, nil
 }
 
 // lifeOf is the block-to-live of a collection that a block writes. Validation

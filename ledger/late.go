@@ -106,7 +106,8 @@ func (s *lateState) clear() {
 	s.blocks, s.bytes = s.blocks[:0], 0
 }
 
-// lookUp is a state of which only single keys are asked for, as a replay does.
+// lookUp is a state of which only keys are asked for that are known, as a replay
+// does.
 type lookUp func(ns, key string) (*state.Value, error)
 
 var (
@@ -124,7 +125,19 @@ func (f lookUp) Get(ns, key string) (*state.Value, error) { return f(ns, key) }
 func (lookUp) GetMany(string, []string) ([]*state.Value, error) { return nil, errSingleKeys }
 
 // Versions implements state.Reader.
-func (lookUp) Versions([]state.Lookup) error { return errSingleKeys }
+func (f lookUp) Versions(lookups []state.Lookup) error {
+	for i := range lookups {
+		l := &lookups[i]
+		v, err := f(l.Namespace, l.Key)
+		if err != nil {
+			return err
+		}
+		if v != nil {
+			l.Version, l.Found = v.Version, true
+		}
+	}
+	return nil
+}
 
 // Range implements state.Reader.
 func (lookUp) Range(string, string, string, int32) (state.Iterator, error) {
