@@ -118,6 +118,29 @@ func TestDamagedCheckpoints(t *testing.T) {
 	}
 }
 
+// TestCheckpointOfAnotherBlock: a checkpoint that ends where a record ends, but names
+// another block, counts for nothing (LEDGER §3.8).
+func TestCheckpointOfAnotherBlock(t *testing.T) {
+	t.Parallel()
+	want := golden(t, "peer_small_files")
+	for _, last := range []uint64{0, 7, 9, 108} {
+		fsys := smallFilesDir(t, 9)
+		editIndex(t, fsys, func(s *kv.Store, b *kv.Batch) {
+			c := get[checkpoint](t)(parseCheckpoint(get[[]byte](t)(s.Get([]byte(keyCheckpoint)))))
+			c.last = last
+			b.Put([]byte(keyCheckpoint), c.bytes())
+		})
+		p, s := openBF(t, testConfig(t, fsys))
+		if s.Height() != 9 {
+			t.Errorf("checkpoint of block %d: height %d", last, s.Height())
+		}
+		if d := cmp.Diff(want, dumpIndex(t, p)); d != "" {
+			t.Errorf("checkpoint of block %d: index (-reference +ours):\n%s", last, d)
+		}
+		must(t, p.Close())
+	}
+}
+
 // TestIndexRebuiltFromAnything: without its record of the last block the index is
 // built anew, whatever is left of it (LEDGER §3.8 c).
 func TestIndexRebuiltFromAnything(t *testing.T) {

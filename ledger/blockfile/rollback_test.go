@@ -10,6 +10,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/heddle-ledger/heddle/internal/failpoint"
 	"github.com/heddle-ledger/heddle/internal/protoutil"
 	"github.com/heddle-ledger/heddle/internal/vfs"
 	"github.com/heddle-ledger/heddle/ledger/kv"
@@ -135,6 +136,71 @@ func TestRollbackGroups(t *testing.T) {
 	got, _ := content(t, fsys)
 	if d := cmp.Diff(want, got); d != "" {
 		t.Error(d)
+	}
+}
+
+// TestFilesGoFromTheTop: whenever reset or rollback ends, also with the machine, the
+// files are numbered without gap and the channel opens (LEDGER §18.1, §18.2).
+func TestFilesGoFromTheTop(t *testing.T) {
+	for name, run := range map[string]func(Config) error{
+		"reset": Reset,
+		"rollback": func(cfg Config) error {
+			plan, err := PlanRollback(cfg, "bf", 1)
+			if err != nil {
+				return err
+			}
+			return plan.Run()
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			fsys := smallFilesDir(t, 9)
+			removed := 0
+			cfg := testConfig(t, fsys)
+			cfg.Points = &failpoint.Points{}
+			cfg.Points.Arm(PointAfterRemove, func(n int) error {
+				removed = n
+				for _, mode := range []vfs.CrashMode{vfs.LoseUnsynced, vfs.KeepUnsynced} {
+					left := fsys.Crash(mode, 0)
+					nums := get[[]int](t)(newFiles(left, bfDir).list())
+					for i, num := range nums {
+						if i != num {
+							t.Errorf("after %d files: %v are left", n, nums)
+						}
+					}
+					p, s := openBF(t, testConfig(t, left))
+					if h := s.Height(); h == 0 || h == 9 {
+						t.Errorf("after %d files: height %d", n, h)
+					}
+					must(t, p.Close())
+				}
+				return nil
+			})
+			must(t, run(cfg))
+			if removed < 3 {
+				t.Errorf("%d files removed", removed)
+			}
+		})
+	}
+}
+
+// TestPreResetHeightGrowsOnly: a height is overwritten by a larger one only, however
+// little smaller it is (LEDGER §18.3); what is no height, by any.
+func TestPreResetHeightGrowsOnly(t *testing.T) {
+	fsys := vfs.NewMem()
+	must(t, fsys.MkdirAll(bfDir, 0o755))
+	for i, c := range []struct {
+		record uint64
+		left   string
+	}{{7, "7"}, {6, "7"}, {7, "7"}, {8, "8"}, {7, "8"}, {11, "11"}, {9, "11"}} {
+		must(t, recordPreResetHeight(fsys, bfDir, c.record))
+		if raw, err := vfs.ReadFile(fsys, bfDir+"/__preResetHeight"); string(raw) != c.left {
+			t.Errorf("step %d, record %d: %q, %v", i, c.record, raw, err)
+		}
+	}
+	must(t, vfs.WriteFile(fsys, bfDir+"/__preResetHeight", []byte("1x"), 0o640))
+	must(t, recordPreResetHeight(fsys, bfDir, 3))
+	if h := get[map[string]uint64](t)(PreResetHeights(fsys, "/d")); h["bf"] != 3 {
+		t.Errorf("heights %v", h)
 	}
 }
 
