@@ -30,7 +30,7 @@ const (
 // work it reports on.
 type Progress struct {
 	w           io.Writer
-	title       string
+	title, unit string
 	from, total uint64
 	started     time.Time
 
@@ -46,10 +46,16 @@ type Progress struct {
 // behind it; nothing is written yet. The bar is drawn if w is a terminal; a nil
 // w shows nothing.
 func New(w io.Writer, title string, from, total uint64) *Progress {
+	return NewOf(w, title, "block", from, total)
+}
+
+// NewOf is New of a walk over something else than blocks; unit is its name in the
+// singular.
+func NewOf(w io.Writer, title, unit string, from, total uint64) *Progress {
 	if w == nil {
 		w = io.Discard
 	}
-	return newProgress(w, title, from, total, IsTerminal(w))
+	return newProgress(w, title, unit, from, total, IsTerminal(w))
 }
 
 // IsTerminal tells whether New would draw a bar on w.
@@ -58,10 +64,10 @@ func IsTerminal(w io.Writer) bool {
 	return ok && term.IsTerminal(int(file.Fd()))
 }
 
-func newProgress(w io.Writer, title string, from, total uint64, bar bool) *Progress {
+func newProgress(w io.Writer, title, unit string, from, total uint64, bar bool) *Progress {
 	from = min(from, total)
 	now := time.Now()
-	p := &Progress{w: w, title: title, from: from, total: total, started: now, n: from, shown: now}
+	p := &Progress{w: w, title: title, unit: unit, from: from, total: total, started: now, n: from, shown: now}
 	if bar && total > from {
 		p.bar = progressbar.NewOptions64(int64(total-from),
 			progressbar.OptionSetWriter(w),
@@ -69,7 +75,7 @@ func newProgress(w io.Writer, title string, from, total uint64, bar bool) *Progr
 			progressbar.OptionSetDescription(p.position()),
 			progressbar.OptionSetTheme(progressbar.Theme{Saucer: "=", SaucerHead: ">", SaucerPadding: " ", BarStart: "[", BarEnd: "]"}),
 			progressbar.OptionShowIts(),
-			progressbar.OptionSetItsString("blocks"),
+			progressbar.OptionSetItsString(unit + "s"),
 			progressbar.OptionSetPredictTime(true),
 			progressbar.OptionShowElapsedTimeOnFinish(),
 			progressbar.OptionThrottle(0), // advance decides
@@ -141,7 +147,7 @@ func (p *Progress) draw() {
 
 // position is the part that both forms share.
 func (p *Progress) position() string {
-	return fmt.Sprintf("%s: block %d/%d", p.title, p.n, p.total)
+	return fmt.Sprintf("%s: %s %d/%d", p.title, p.unit, p.n, p.total)
 }
 
 // line is the plain form.
@@ -157,7 +163,7 @@ func (p *Progress) line() string {
 	}
 	text := fmt.Sprintf("%s, %d%%", p.position(), percent)
 	if speed > 0 {
-		text += fmt.Sprintf(", %.0f blocks/s", speed)
+		text += fmt.Sprintf(", %.0f %ss/s", speed, p.unit)
 	}
 	switch {
 	case p.done || p.n == p.total:

@@ -51,7 +51,7 @@ func TestStoppedEarlyAndEmpty(t *testing.T) {
 func TestBarIsRedrawnInPlace(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var out bytes.Buffer
-		p := newProgress(&out, "mychannel", 1000, 2000, true)
+		p := newProgress(&out, "mychannel", "block", 1000, 2000, true)
 		for range 1000 {
 			time.Sleep(10 * time.Millisecond)
 			p.Add(1)
@@ -83,7 +83,7 @@ func TestBarIsRedrawnInPlace(t *testing.T) {
 func TestBarOfAnUnfinishedWalk(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var out bytes.Buffer
-		p := newProgress(&out, "x", 0, 2000, true)
+		p := newProgress(&out, "x", "block", 0, 2000, true)
 		time.Sleep(time.Second)
 		p.Set(40)
 		p.Done()

@@ -18,6 +18,7 @@ import (
 
 	"github.com/heddle-ledger/heddle/internal/progress"
 	"github.com/heddle-ledger/heddle/internal/protoutil"
+	"github.com/heddle-ledger/heddle/ledger/state/couchdb"
 )
 
 // CompareOptions of Compare.
@@ -25,6 +26,8 @@ type CompareOptions struct {
 	Channels []string // none: all
 	// State compares the states of two peers key by key.
 	State bool
+	// Servers are where the states of the two are in CouchDB; nil: in the directory.
+	Servers [2]*couchdb.Viewer
 	// Common compares only what both directories have: other heights and channels
 	// of one alone are no difference.
 	Common   bool
@@ -135,6 +138,7 @@ type comparer struct {
 	signatures  uint64  // blocks signed by others
 	commitFrom  *uint64 // the first block with a commit hash in one ledger only
 	commitWhere int
+	spaces      spaceSet // named by blocks; nil if nobody wants to know
 }
 
 func (x *comparer) differ(d *Difference) {
@@ -160,6 +164,9 @@ func (x *comparer) run(ctx context.Context) error {
 		x.r.Same = x.o.Common || x.a.Kind != x.b.Kind
 		return nil
 	}
+	if x.o.State && (x.o.Servers[0] != nil || x.o.Servers[1] != nil) {
+		x.spaces = spaceSet{}
+	}
 	if err := x.blocks(ctx); err != nil {
 		return err
 	}
@@ -168,7 +175,7 @@ func (x *comparer) run(ctx context.Context) error {
 		x.r.Same = false
 	}
 	if x.o.State && x.r.Difference == nil {
-		return x.state()
+		return x.state(ctx)
 	}
 	return nil
 }
@@ -223,6 +230,10 @@ func (x *comparer) blocks(ctx context.Context) error {
 				return errDone
 			}
 			x.r.Blocks++
+			if x.spaces != nil {
+				b := protoutil.ParseBlock(p.block)
+				x.spaces.add(b, b.Flags())
+			}
 			show.Set(p.number() + 1)
 			rooms[0].Release(p.weight)
 			rooms[1].Release(q.weight)

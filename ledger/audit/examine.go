@@ -40,6 +40,7 @@ type examiner struct {
 	sum     summer
 	index   setSum // entries that the index should hold
 	history setSum
+	spaces  spaceSet // nil if nobody wants to know
 	counts  counts
 }
 
@@ -73,6 +74,9 @@ func (e *examiner) examine(j *job) {
 	e.entries(j)
 	if e.v.d.Kind == Peer && j.flags != nil {
 		e.replay(j)
+	}
+	if e.spaces != nil {
+		e.spaces.add(j.parsed, j.flags)
 	}
 }
 

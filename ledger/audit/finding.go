@@ -28,9 +28,11 @@ type Finding struct {
 	// Kind is the name of the check that found it.
 	Kind string `json:"kind"`
 	// File and Offset, or Database and Key, are where it lies.
-	File     string  `json:"file,omitempty"`
-	Offset   *int64  `json:"offset,omitempty"`
-	Database string  `json:"database,omitempty"`
+	File     string `json:"file,omitempty"`
+	Offset   *int64 `json:"offset,omitempty"`
+	Database string `json:"database,omitempty"`
+	// Document is that of CouchDB, quoted.
+	Document string  `json:"document,omitempty"`
 	Key      string  `json:"key,omitempty"`
 	Block    *uint64 `json:"block,omitempty"`
 	Tx       *int    `json:"tx,omitempty"`
@@ -52,6 +54,9 @@ func (f *Finding) Where() string {
 	}
 	if f.Database != "" {
 		parts = append(parts, f.Database)
+	}
+	if f.Document != "" {
+		parts = append(parts, "document "+f.Document)
 	}
 	if f.Key != "" {
 		parts = append(parts, "key "+f.Key)
@@ -133,7 +138,8 @@ func (c *findings) sorted() []Finding {
 		return cmp.Or(
 			cmp.Compare(a.Severity.rank(), b.Severity.rank()), cmp.Compare(number(a.Block), number(b.Block)),
 			cmp.Compare(a.File, b.File), cmp.Compare(number(a.Offset), number(b.Offset)),
-			cmp.Compare(number(a.Tx), number(b.Tx)), cmp.Compare(a.Kind, b.Kind), cmp.Compare(a.Key, b.Key),
+			cmp.Compare(number(a.Tx), number(b.Tx)), cmp.Compare(a.Kind, b.Kind),
+			cmp.Compare(a.Database, b.Database), cmp.Compare(a.Key, b.Key), cmp.Compare(a.Document, b.Document),
 		)
 	})
 	return out

@@ -16,6 +16,7 @@ import (
 	"github.com/heddle-ledger/heddle/ledger/history"
 	"github.com/heddle-ledger/heddle/ledger/mvcc"
 	"github.com/heddle-ledger/heddle/ledger/state"
+	"github.com/heddle-ledger/heddle/ledger/state/couchdb"
 	"github.com/heddle-ledger/heddle/ledger/state/leveldb"
 )
 
@@ -63,18 +64,22 @@ func (v *verifier) finishPeer(ctx context.Context, scanned scans) error {
 		v.databaseDamage(dbBookkeeper, checkBooks, scanned.booksErr)
 	}
 	v.preReset()
+	if v.couch != nil {
+		return v.concludeCouch(ctx, scanned)
+	}
 	if v.o.CouchDB {
 		v.skip(checkBooks, fmt.Sprintf("%d schedule entries read", scanned.schedule))
-		v.skip(checkState, "the state is in CouchDB")
+		v.skip(checkState, "the state is in CouchDB, which was not looked at")
 		return nil
 	}
 	return v.concludeState(ctx, scanned)
 }
 
 // savepoint judges how far a database that follows the blocks is (LEDGER §17.3).
-func (v *verifier) savepoint(kind, database, name string, next uint64) {
+// The finding is begun with where the savepoint is.
+func (v *verifier) savepoint(f Finding, name string, next uint64) {
 	height := v.report.Height
-	f := Finding{Kind: kind, Database: database, Key: "savepoint"}
+	f.Remedy = ""
 	switch {
 	case next == height, next > height && next <= v.committed: // or blocks are lost, which was said
 		return
@@ -192,7 +197,7 @@ func (v *verifier) concludeHistory(ctx context.Context, scanned scans) {
 			Problem: fmt.Sprintf("history was kept up to block [%d] and then switched off", int64(v.historyNext)-1),
 		})
 	} else {
-		v.savepoint(checkHistory, dbHistory, "history", v.historyNext)
+		v.savepoint(Finding{Kind: checkHistory, Database: dbHistory, Key: "savepoint"}, "history", v.historyNext)
 	}
 	if scanned.historyErr == nil && scanned.history != v.total.history {
 		if err := v.explainHistory(ctx, history.Open(db, v.id), scanned.history.N); err != nil && ctx.Err() == nil {
@@ -280,7 +285,7 @@ func (s *stateScan) run(ctx context.Context, view *leveldb.View) {
 			return
 		}
 		s.keys++
-		_, err = stored.Decode()
+		value, err := stored.Decode()
 		var version state.Version
 		if err == nil {
 			version, err = stored.Version()
@@ -289,6 +294,8 @@ func (s *stateScan) run(ctx context.Context, view *leveldb.View) {
 		switch {
 		case err != nil:
 			s.note(stored, fmt.Sprintf("the value does not decode: %v", err))
+		case !metadataDecodes(value.Metadata):
+			s.note(stored, fmt.Sprintf("the metadata of the key do not decode: %x", value.Metadata))
 		case !named:
 			s.note(stored, "the key has no namespace")
 		case s.last != nil && version.Block > *s.last:
@@ -321,10 +328,12 @@ func (v *verifier) concludeState(ctx context.Context, scanned scans) error {
 	for _, f := range s.bad {
 		v.add(f)
 	}
-	v.savepoint(checkState, dbState, "state", v.stateNext)
+	v.savepoint(v.stateFinding("savepoint"), "state", v.stateNext)
 	if s.err == nil {
-		v.compareConfig(view)
-		v.savepointTx(view)
+		v.compareConfig(view.Get)
+		if sp, err := view.Savepoint(); err == nil {
+			v.savepointTx(sp)
+		}
 	}
 	detail := fmt.Sprintf("%d keys read", s.keys)
 	if !v.o.State {
@@ -344,36 +353,45 @@ func (v *verifier) concludeState(ctx context.Context, scanned scans) error {
 	return v.compareRebuilt(ctx)
 }
 
+// stateFinding begins a finding about what the state has besides the keys of
+// chaincodes.
+func (v *verifier) stateFinding(key string) Finding {
+	if s := v.couch; s != nil {
+		if key == mvcc.ConfigKey {
+			if space := s.view.Space(""); space != nil {
+				return s.place(space.Database, key)
+			}
+		}
+		return s.place(s.view.MetadataDB, couchdb.SavepointID)
+	}
+	return Finding{Severity: Damage, Kind: checkState, Database: dbState, Key: key, Remedy: remedyDBs}
+}
+
 // savepointTx checks the transaction number in the savepoint (LEDGER §4.1).
-func (v *verifier) savepointTx(view *leveldb.View) {
-	sp, err := view.Savepoint()
-	if err != nil || sp == nil || v.last == nil || sp.Block != v.last.GetHeader().GetNumber() {
+func (v *verifier) savepointTx(sp *state.Version) {
+	if sp == nil || v.last == nil || sp.Block != v.last.GetHeader().GetNumber() {
 		return
 	}
 	if want := uint64(len(v.last.GetData().GetData())) - 1; sp.Tx != want {
-		f := Finding{
-			Severity: Damage, Kind: checkState, Database: dbState, Key: "savepoint",
-			Problem: fmt.Sprintf("the savepoint names transaction [%d] of block [%d], whose last is [%d]", int64(sp.Tx), sp.Block, want),
-			Remedy:  remedyDBs,
-		}
+		f := v.stateFinding("savepoint")
+		f.Problem = fmt.Sprintf("the savepoint names transaction [%d] of block [%d], whose last is [%d]", int64(sp.Tx), sp.Block, want)
 		v.add(f.atBlock(sp.Block))
 	}
 }
 
 // compareConfig compares the configuration in the state with that of the blocks
 // (LEDGER §4.3).
-func (v *verifier) compareConfig(view *leveldb.View) {
+func (v *verifier) compareConfig(get func(ns, key string) (*state.Value, error)) {
 	if v.configBlock == nil || !v.signing.known || v.configBlock.GetHeader().GetNumber() >= v.stateNext {
 		return
 	}
-	f := Finding{Severity: Damage, Kind: checkState, Database: dbState, Key: mvcc.ConfigKey, Remedy: remedyDBs}
-	f = f.atBlock(v.configBlock.GetHeader().GetNumber())
+	f := v.stateFinding(mvcc.ConfigKey).atBlock(v.configBlock.GetHeader().GetNumber())
 	f.Consequence = "the peer judges by another configuration than the channel's"
 	_, env, err := chanconfig.ConfigOfBlock(v.configBlock)
 	if err != nil {
 		return
 	}
-	got, err := view.Get("", mvcc.ConfigKey)
+	got, err := get("", mvcc.ConfigKey)
 	switch {
 	case err != nil:
 		return // the scan has said so
@@ -386,6 +404,10 @@ func (v *verifier) compareConfig(view *leveldb.View) {
 			f.Problem = fmt.Sprintf("the configuration in the state does not decode: %v", err)
 		} else if !proto.Equal(cfg, env.GetConfig()) {
 			f.Problem = "the configuration in the state is not that of the last configuration block"
+			if v.couch != nil {
+				f.Problem += ": the databases may be of another network's channel of the same name"
+				f.Remedy = "make sure that ledger.state.couchDBConfig.couchDBAddress is this peer's server, then " + remedyDBs
+			}
 		}
 	}
 	if f.Problem != "" {

@@ -120,6 +120,9 @@ func send(ctx context.Context, to chan<- *job, j *job) error {
 
 func (p *pipeline) examine() error {
 	e := &examiner{v: p.v, sum: summer{seeds: p.v.seeds}}
+	if p.v.couch != nil {
+		e.spaces = spaceSet{}
+	}
 	defer p.v.collect(e)
 	for j := range p.queue {
 		e.examine(j)
@@ -163,6 +166,7 @@ func (v *verifier) collect(e *examiner) {
 	v.total.counts.join(e.counts)
 	v.total.index.join(e.index)
 	v.total.history.join(e.history)
+	v.total.spaces.join(e.spaces)
 }
 
 // sequence is what needs the blocks in order.

@@ -11,9 +11,6 @@ import (
 	"path/filepath"
 	"slices"
 
-	"github.com/hyperledger/fabric-protos-go-apiv2/common"
-	"google.golang.org/protobuf/proto"
-
 	"github.com/heddle-ledger/heddle/internal/flog"
 	"github.com/heddle-ledger/heddle/internal/progress"
 	"github.com/heddle-ledger/heddle/ledger"
@@ -39,16 +36,18 @@ func (v *verifier) compareRebuilt(ctx context.Context) (err error) {
 		if ctx.Err() != nil {
 			return context.Cause(ctx)
 		}
-		v.add(Finding{
-			Severity: Damage, Kind: checkState, Database: dbState,
-			Problem:     fmt.Sprintf("the state cannot be rebuilt from the blocks: %v", rerr),
-			Consequence: "if the state is lost, the channel does not open", Remedy: remedyCopy,
-		})
+		f := Finding{Severity: Damage, Kind: checkState, Database: dbState, Remedy: remedyCopy}
+		if v.couch != nil {
+			f.Database = v.couch.view.Server().Address()
+		}
+		f.Problem = fmt.Sprintf("the state cannot be rebuilt from the blocks: %v", rerr)
+		f.Consequence = "if the state is lost, the channel does not open"
+		v.add(f)
 		v.conclude(checkBooks, "")
 		v.conclude(checkState, "")
 		return nil
 	}
-	keys, err := v.compareState(temp)
+	keys, err := v.compareState(ctx, temp)
 	if err != nil {
 		return err
 	}
@@ -77,6 +76,9 @@ func (v *verifier) rebuild(ctx context.Context, temp string) (err error) {
 			return progress.New(v.o.Progress, fmt.Sprintf("%s: %s", w.Channel, w.Work), w.From, w.Total)
 		}
 	}
+	if v.o.CouchDB {
+		cfg.OpenState = func() (state.Provider, error) { return openAsCouch(over, v.d.root) }
+	}
 	p, err := ledger.OpenProvider(cfg)
 	if err != nil {
 		return err
@@ -92,12 +94,15 @@ func openRebuilt(temp, name string) (*kv.Database, error) {
 }
 
 // compareState compares the state key by key and reports the differences.
-func (v *verifier) compareState(temp string) (keys uint64, err error) {
+func (v *verifier) compareState(ctx context.Context, temp string) (keys uint64, err error) {
 	db, err := openRebuilt(temp, dbState)
 	if err != nil {
 		return 0, err
 	}
 	defer db.Close()
+	if v.couch != nil {
+		return v.compareCouch(ctx, leveldb.OpenView(db, v.id))
+	}
 	here, there := v.stateView().Walk(), leveldb.OpenView(db, v.id).Walk()
 	defer here.Close()
 	defer there.Close()
@@ -105,17 +110,20 @@ func (v *verifier) compareState(temp string) (keys uint64, err error) {
 		v.add(Finding{
 			Severity: Damage, Kind: checkState, Database: dbState, Key: fmt.Sprintf("%q", d.ns+"/"+d.key),
 			Problem:     fmt.Sprintf("the state has %s, a rebuild from the blocks gives %s", describeValue(d.a), describeValue(d.b)),
-			Consequence: "transactions that read the key are judged otherwise than on other peers, and answers to queries are wrong",
+			Consequence: consequenceOfState,
 			Remedy:      remedyDBs,
 		})
 		return true
 	})
 }
 
+const consequenceOfState = "transactions that read the key are judged otherwise than on other peers, and answers to queries are wrong"
+
 // stateDifference is a key that two states hold differently; absent is nil.
 type stateDifference struct {
-	ns, key string
-	a, b    *state.Value
+	ns, key  string
+	document string // that has it in CouchDB
+	a, b     *state.Value
 }
 
 func describeValue(v *state.Value) string {
@@ -219,8 +227,7 @@ func bothSided(x, y leveldb.Stored) (d stateDifference, same bool) {
 	if d.ns != "" || d.key != mvcc.ConfigKey {
 		return d, false
 	}
-	c, e := &common.Config{}, &common.Config{}
-	return d, unmarshal(d.a.Value, c) == nil && unmarshal(d.b.Value, e) == nil && proto.Equal(c, e)
+	return d, sameConfig(d.a.Value, d.b.Value)
 }
 
 // compareBooks compares hints and expiry schedule. The lists in a schedule are

@@ -15,6 +15,7 @@ import (
 
 	"github.com/heddle-ledger/heddle/internal/protoutil"
 	"github.com/heddle-ledger/heddle/ledger/blockfile"
+	"github.com/heddle-ledger/heddle/ledger/state/couchdb"
 )
 
 // Options of Verify.
@@ -22,8 +23,10 @@ type Options struct {
 	Channels []string // none: all
 	// State compares the state with one rebuilt from the blocks.
 	State bool
-	// CouchDB says that the state of the peer is not in the directory.
+	// CouchDB says that the state of the peer is not in the directory; Server is
+	// where it is then, nil if it is not to be looked at.
 	CouchDB bool
+	Server  *couchdb.Viewer
 	// History says whether the peer keeps a history; nil: not known.
 	History *bool
 	TempDir string // where what has to be computed is kept; empty: the system's
@@ -42,6 +45,7 @@ const defaultMemory = 64 << 20
 func Verify(ctx context.Context, d *Dir, o Options) (*Report, error) {
 	o.Workers = cmp.Or(o.Workers, runtime.GOMAXPROCS(0))
 	o.Memory = cmp.Or(o.Memory, defaultMemory)
+	o.CouchDB = o.CouchDB || o.Server != nil
 	ids, err := d.choose(o.Channels)
 	if err != nil {
 		return nil, err
@@ -83,6 +87,8 @@ type verifier struct {
 	historyNext uint64 // blocks in the history
 	stateNext   uint64 // blocks in the state
 
+	couch *couchState // nil if the state is not in CouchDB, or is not looked at
+
 	seeds  *[2]maphash.Seed
 	values *values // nil if no values are followed
 	// hashOnly is set for the second walk, for the commit hashes of the blocks in
@@ -111,6 +117,7 @@ type verifier struct {
 type totals struct {
 	counts
 	index, history setSum
+	spaces         spaceSet
 }
 
 // tornFinding is about a block that may be the remains of a write cut short.
@@ -185,6 +192,10 @@ func (d *Dir) verifyChannel(ctx context.Context, id string, o Options) (*Channel
 	v := &verifier{
 		d: d, id: id, o: o, items: d.items(id), index: d.index(id), seeds: newSeeds(),
 		report: &Channel{ID: id}, signing: &signing{known: true},
+	}
+	v.total.spaces = spaceSet{}
+	if err := v.openCouch(ctx); err != nil {
+		return nil, err
 	}
 	v.readHeads()
 	if err := v.openValues(); err != nil {

@@ -39,6 +39,19 @@ func couchConfig(l *config.Ledger, log *flog.Logger, m metrics.Provider) (couchd
 	return out, nil
 }
 
+// CouchConfig is how the peer of a configuration reaches its CouchDB, for the
+// commands on a peer that is down; nil with goleveldb.
+func CouchConfig(core *config.Core, log *flog.Logger) (*couchdb.Config, error) {
+	if core.Ledger.StateDatabase != config.CouchDBState {
+		return nil, nil
+	}
+	c, err := couchConfig(&core.Ledger, log, metrics.Disabled())
+	if err != nil {
+		return nil, err
+	}
+	return &c, nil
+}
+
 // openCouchDB connects to the server of the configuration. What the reference
 // says of a failure comes first, then where it can be mended.
 func openCouchDB(ctx context.Context, l *config.Ledger, log *flog.Logger, m metrics.Provider) (*couchdb.Provider, error) {

@@ -15,6 +15,8 @@ import (
 func compareCmd(env *cli.Env) *cobra.Command {
 	var p place
 	var state, common bool
+	var urls [2]string
+	var rootCert string
 	cmd := &cobra.Command{
 		Use: "compare DIR1 DIR2", Short: "Names the first difference of two ledgers.",
 		Long: `Compares the data of two nodes that are down, block by block, and names the first
@@ -36,9 +38,14 @@ Exit code 0: the same; 1: different; 2: wrong use, or it cannot be looked at.`,
 				return err
 			}
 			defer b.Close()
-			c, err := audit.Compare(ctx, a, b, audit.CompareOptions{
-				Channels: p.channels(), State: state, Common: common, Progress: p.progress(env),
-			})
+			o := audit.CompareOptions{Channels: p.channels(), State: state, Common: common, Progress: p.progress(env)}
+			for i := range urls {
+				if o.Servers[i], err = openServer(ctx, urlFlag+[]string{"1", "2"}[i], urls[i], rootCert); err != nil {
+					return err
+				}
+				defer closeServer(o.Servers[i]) //nolint:errcheck // nothing is pending
+			}
+			c, err := audit.Compare(ctx, a, b, o)
 			if err != nil {
 				return err
 			}
@@ -56,6 +63,10 @@ Exit code 0: the same; 1: different; 2: wrong use, or it cannot be looked at.`,
 	p.flags(cmd)
 	cmd.Flags().BoolVar(&state, "state", false, "Compare the states of two peers as well, key by key.")
 	cmd.Flags().BoolVar(&common, "common", false, "Compare only what both have: other heights, and channels of one alone, are no difference.")
+	for i, n := range []string{"1", "2"} {
+		cmd.Flags().StringVar(&urls[i], urlFlag+n, "", "CouchDB server that has the state of DIR"+n+": "+serverForm+".")
+	}
+	cmd.Flags().StringVar(&rootCert, rootCertFlag, "", "File with the authorities that the servers are trusted by; those of the machine if not given.")
 	return cmd
 }
 

@@ -9,15 +9,15 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/heddle-ledger/heddle/cmd/peer/cli"
-	"github.com/heddle-ledger/heddle/internal/config"
 	"github.com/heddle-ledger/heddle/ledger/audit"
 )
 
 func verifyCmd(env *cli.Env) *cobra.Command {
 	var p place
 	var o struct {
-		state, couch bool
-		temp         string
+		state, couch  bool
+		temp          string
+		url, rootCert string
 	}
 	cmd := &cobra.Command{
 		Use: "verify", Short: "Says whether the data of a node are sound.",
@@ -26,7 +26,8 @@ there and follow each other, that their data are what the headers say, that they
 are signed as the channel demands; on a peer also that commit hashes, index,
 history, private data and the state's savepoint agree with the blocks. With
 --state, the state is compared with one that is built anew from the blocks in a
-temporary directory.
+temporary directory. A state in CouchDB is read over HTTP; nothing on the server is
+created, changed or indexed.
 
 Exit code 0: sound (what the next start mends by itself counts as sound);
 1: damaged; 2: wrong use, or the directory cannot be looked at.`,
@@ -42,10 +43,19 @@ Exit code 0: sound (what the next start mends by itself counts as sound);
 			opts := audit.Options{
 				Channels: p.channels(), State: o.state, CouchDB: o.couch, TempDir: o.temp, Progress: p.progress(env),
 			}
-			if core != nil {
-				opts.CouchDB = opts.CouchDB || core.Ledger.StateDatabase == config.CouchDBState
-				opts.History = &core.Ledger.HistoryEnabled
+			if opts.Server, err = openServer(ctx, urlFlag, o.url, o.rootCert); err != nil {
+				return err
 			}
+			if core != nil {
+				opts.History = &core.Ledger.HistoryEnabled
+				if opts.Server == nil {
+					opts.Server, err = openConfigured(ctx, core)
+				}
+				if err != nil {
+					return err
+				}
+			}
+			defer closeServer(opts.Server) //nolint:errcheck // nothing is pending
 			report, err := audit.Verify(ctx, d, opts)
 			if err != nil {
 				return err
@@ -64,7 +74,9 @@ Exit code 0: sound (what the next start mends by itself counts as sound);
 	p.flags(cmd)
 	p.pathFlag(cmd)
 	cmd.Flags().BoolVar(&o.state, "state", false, "Compare the state with one built anew from the blocks; takes as much time and room as a rebuild.")
-	cmd.Flags().BoolVar(&o.couch, "couchdb", false, "The peer keeps its state in CouchDB, so there is none in the directory.")
+	cmd.Flags().BoolVar(&o.couch, "couchdb", false, "The peer keeps its state in CouchDB, so there is none in the directory; it is looked at if the server is known.")
+	cmd.Flags().StringVar(&o.url, urlFlag, "", "CouchDB server that has the state: "+serverForm+"; that of core.yaml if --path is not given.")
+	cmd.Flags().StringVar(&o.rootCert, rootCertFlag, "", "File with the authorities that --"+urlFlag+" is trusted by; those of the machine if not given.")
 	cmd.Flags().StringVar(&o.temp, "tempDir", "", "Where to keep what has to be computed; the system's temporary directory if not given.")
 	return cmd
 }

@@ -352,13 +352,18 @@ func (d *database) readSavepoint(ctx context.Context) (*state.Version, string, e
 	if err != nil || a == nil {
 		return nil, "", err
 	}
+	return decodeSavepoint(a.body)
+}
+
+// decodeSavepoint returns the savepoint and its document's revision.
+func decodeSavepoint(text []byte) (*state.Version, string, error) {
 	var members map[string]json.RawMessage
-	if err := json.Unmarshal(a.body, &members); err != nil {
+	if err := json.Unmarshal(text, &members); err != nil {
 		return nil, "", fmt.Errorf("state savepoint: %w", err)
 	}
 	var sp savepoint
 	var rev string
-	err = errors.Join(
+	err := errors.Join(
 		json.Unmarshal(members["BlockNum"], &sp.BlockNum),
 		json.Unmarshal(members["TxNum"], &sp.TxNum),
 		json.Unmarshal(members[memberRev], &rev),

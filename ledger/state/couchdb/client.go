@@ -12,6 +12,7 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -45,6 +46,7 @@ type client struct {
 	http       *http.Client
 	retries    int
 	maxAnswer  int64
+	readOnly   bool // refuses what may change anything
 	log        *flog.Logger
 	time       metrics.Histogram // nil if metrics are disabled
 	ending
@@ -213,6 +215,9 @@ func newTransport(rootCAs [][]byte) (*http.Transport, error) {
 // fails. Any status that is no success is a *serverError; what may succeed later
 // is a *state.UnreachableError.
 func (c *client) do(ctx context.Context, r request) (*answer, error) {
+	if c.readOnly && !r.reads() {
+		return nil, fmt.Errorf("%w: %s %s/%s", errReadOnly, r.method, r.database, strings.Join(r.path, "/"))
+	}
 	begun := time.Now()
 	wait := firstWait
 	for attempt := 0; ; attempt++ {
@@ -233,6 +238,20 @@ func (c *client) do(ctx context.Context, r request) (*answer, error) {
 		}
 		wait *= 2
 	}
+}
+
+var errReadOnly = errors.New("the databases are only looked at")
+
+// reads tells whether a request leaves everything as it is. Views do not: CouchDB
+// builds an index when it is first asked for.
+func (r *request) reads() bool {
+	switch r.method {
+	case http.MethodGet, http.MethodHead:
+		return !slices.Contains(r.path, "_view")
+	case http.MethodPost:
+		return len(r.path) == 1 && r.path[0] == "_all_docs"
+	}
+	return false
 }
 
 // call is do with the number of repetitions that is set.

@@ -94,6 +94,20 @@ func OpenProvider(ctx context.Context, cfg Config) (*Provider, error) {
 }
 
 func openProvider(ctx context.Context, cfg Config, transport http.RoundTripper) (*Provider, error) {
+	p, life, err := newProvider(ctx, cfg, transport)
+	if err != nil {
+		return nil, err
+	}
+	if err := p.connect(ctx); err != nil {
+		p.Close() //nolint:errcheck // it has none
+		return nil, err
+	}
+	p.background.Go(func() { p.warmer.run(life) })
+	return p, nil
+}
+
+// newProvider returns a provider that has sent nothing yet. life ends with Close.
+func newProvider(ctx context.Context, cfg Config, transport http.RoundTripper) (p *Provider, life context.Context, err error) {
 	cfg.fill()
 	life, end := context.WithCancel(context.Background())
 	ending := newEnding(ctx, life.Done())
@@ -101,33 +115,17 @@ func openProvider(ctx context.Context, cfg Config, transport http.RoundTripper) 
 	if err != nil {
 		end()
 		ending.end()
-		return nil, err
+		return nil, nil, err
 	}
-	p := &Provider{cfg: cfg, c: c, slots: make(chan struct{}, parallelRequests), close: end, warmer: newWarmer(c), open: map[string]*DB{}}
-	if err := p.connect(ctx); err != nil {
-		end()
-		c.end()
-		c.http.CloseIdleConnections()
-		return nil, err
-	}
-	p.background.Go(func() { p.warmer.run(life) })
-	return p, nil
+	return &Provider{cfg: cfg, c: c, slots: make(chan struct{}, parallelRequests), close: end, warmer: newWarmer(c), open: map[string]*DB{}}, life, nil
 }
 
 // leadingNumber finds the major version.
 var leadingNumber = regexp.MustCompile(`^\d+`)
 
 func (p *Provider) connect(ctx context.Context) error {
-	a, err := p.c.do(ctx, request{function: "VerifyCouchConfig", method: http.MethodGet, retries: p.cfg.MaxRetriesOnStartup})
-	if err != nil {
-		return fmt.Errorf("unable to connect to CouchDB, check the hostname and port: %w", err)
-	}
-	var told struct{ Version string }
-	if err := json.Unmarshal(a.body, &told); err != nil {
-		return fmt.Errorf("malformed answer of CouchDB about its version: %w", err)
-	}
-	if major, err := strconv.Atoi(leadingNumber.FindString(told.Version)); err != nil || major < 2 {
-		return fmt.Errorf("CouchDB must be at least version 2.0.0. Detected version %s", told.Version)
+	if err := p.greet(ctx, p.cfg.MaxRetriesOnStartup); err != nil {
+		return err
 	}
 	system := []string{usersDB, replicatorDB}
 	if p.cfg.CreateGlobalChangesDB {
@@ -137,6 +135,22 @@ func (p *Provider) connect(ctx context.Context) error {
 		if err := p.database(name).ensure(ctx, p.cfg.MaxRetriesOnStartup); err != nil {
 			return err
 		}
+	}
+	return nil
+}
+
+// greet finds the server and checks its version.
+func (p *Provider) greet(ctx context.Context, retries int) error {
+	a, err := p.c.do(ctx, request{function: "VerifyCouchConfig", method: http.MethodGet, retries: retries})
+	if err != nil {
+		return fmt.Errorf("unable to connect to CouchDB, check the hostname and port: %w", err)
+	}
+	var told struct{ Version string }
+	if err := json.Unmarshal(a.body, &told); err != nil {
+		return fmt.Errorf("malformed answer of CouchDB about its version: %w", err)
+	}
+	if major, err := strconv.Atoi(leadingNumber.FindString(told.Version)); err != nil || major < 2 {
+		return fmt.Errorf("CouchDB must be at least version 2.0.0. Detected version %s", told.Version)
 	}
 	return nil
 }

@@ -155,10 +155,20 @@ func (*DB) Reshapes(value []byte) bool { return startsObject(value) }
 // CheckWrite implements state.DB.
 func (*DB) CheckWrite(key string, value []byte) error { return checkWrite(key, value) }
 
-// CheckKey implements state.KeyChecker: a database must be able to have the
+// CheckKey implements state.KeyChecker.
+func (d *DB) CheckKey(ns, key string) error { return Rules{d.channel}.CheckKey(ns, key) }
+
+// Rules are what a channel's state in CouchDB can hold (LEDGER §5.4), for who has
+// none at hand.
+type Rules struct{ Channel string }
+
+// CheckWrite is that of state.DB.
+func (Rules) CheckWrite(key string, value []byte) error { return checkWrite(key, value) }
+
+// CheckKey is that of state.KeyChecker: a database must be able to have the
 // namespace's name (LEDGER §5.2), and a document the key's.
-func (d *DB) CheckKey(ns, key string) error {
-	if _, err := namespaceDB(d.channel, ns); err != nil {
+func (r Rules) CheckKey(ns, key string) error {
+	if _, err := namespaceDB(r.Channel, ns); err != nil {
 		return err
 	}
 	if foreign(ns, documentID(ns, key)) {

@@ -169,32 +169,13 @@ func beyondForeign(start string) string {
 
 // extend makes one request.
 func (d *database) extend(ctx context.Context, ns, end string, n int, p *page) error {
-	limit := n - len(p.rows) + 1
-	rows, err := d.readRange(ctx, p.next, end, limit)
-	for errors.Is(err, errTooLarge) && limit > 2 {
-		limit = (limit + 1) / 2
-		rows, err = d.readRange(ctx, p.next, end, limit)
-	}
+	rows, next, more, err := d.stretch(ctx, p.next, end, n-len(p.rows)+1)
 	if err != nil {
 		return err
 	}
-	d.whole.weigh(rows)
-	if len(rows) > limit {
-		return fmt.Errorf("database [%s]: malformed answer to _all_docs: more rows than asked for", d.name)
-	}
-	if p.more = len(rows) == limit; p.more {
-		last := rows[limit-1].ID
-		if last < p.next || last == p.next && limit > 1 {
-			return fmt.Errorf("database [%s]: malformed answer to _all_docs: [%s] after [%s]", d.name, last, p.next)
-		}
-		p.next = last
-		rows = rows[:limit-1]
-	}
+	p.next, p.more = next, more
 	for i := range rows {
 		r := &rows[i]
-		if r.ID == "" {
-			return fmt.Errorf("database [%s]: malformed answer to _all_docs: a row without identifier", d.name)
-		}
 		if foreign(ns, r.ID) || r.absent() {
 			continue
 		}
@@ -207,6 +188,39 @@ func (d *database) extend(ctx context.Context, ns, end string, n int, p *page) e
 		}
 	}
 	return nil
+}
+
+// stretch asks for up to limit documents of [start, end), or fewer if they are too
+// large. If so many came, more is set and the last of them is left out: next is
+// its identifier.
+func (d *database) stretch(ctx context.Context, start, end string, limit int) (rows []row, next string, more bool, err error) {
+	rows, err = d.readRange(ctx, start, end, limit)
+	for errors.Is(err, errTooLarge) && limit > 2 {
+		limit = (limit + 1) / 2
+		rows, err = d.readRange(ctx, start, end, limit)
+	}
+	if err != nil {
+		return nil, "", false, err
+	}
+	d.whole.weigh(rows)
+	if len(rows) > limit {
+		return nil, "", false, fmt.Errorf("database [%s]: malformed answer to _all_docs: more rows than asked for", d.name)
+	}
+	next = start
+	if more = len(rows) == limit; more {
+		last := rows[limit-1].ID
+		if last < start || last == start && limit > 1 {
+			return nil, "", false, fmt.Errorf("database [%s]: malformed answer to _all_docs: [%s] after [%s]", d.name, last, start)
+		}
+		next = last
+		rows = rows[:limit-1]
+	}
+	for i := range rows {
+		if rows[i].ID == "" {
+			return nil, "", false, fmt.Errorf("database [%s]: malformed answer to _all_docs: a row without identifier", d.name)
+		}
+	}
+	return rows, next, more, nil
 }
 
 // jsonText is a key as the parameters of a range have it.
