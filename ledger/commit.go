@@ -163,7 +163,7 @@ func (c *commit) judge() error {
 	}
 	if n := len(c.result.Refused); n > 0 {
 		r := &c.result.Refused[0]
-		l.log.Warningf("[%s] Block [%d] has [%d] private writes that the state database can not take; they count as missing. The first one is to collection [%s:%s]: %s",
+		l.log.Warningf("[%s] Block [%d] has [%d] private writes that can not be taken; they count as missing. The first one is to collection [%s:%s]: %s",
 			l.id, c.number, n, flog.Foreign(r.Namespace), flog.Foreign(r.Collection), flog.ForeignError(r.Err))
 	}
 	return c.listen()

@@ -171,15 +171,12 @@ func (l *Ledger) latestOldWrites(data map[uint64]map[uint64]*rwset.TxPvtReadWrit
 				continue
 			}
 			version := state.Version{Block: block, Tx: tx}
-			err := eachPrivateWrite(set, func(k privateKey, w *kvrwset.KVWrite) {
+			l.eachPrivateWrite(set, func(k privateKey, w *kvrwset.KVWrite) {
 				if old, ok := latest[k]; ok && !older(old.Version, version) {
 					return
 				}
 				latest[k] = state.Write{Key: k.key, Value: w.Value, Delete: w.IsDelete || len(w.Value) == 0, Version: version}
 			})
-			if err != nil {
-				return nil, err
-			}
 		}
 	}
 	return latest, nil
@@ -187,19 +184,22 @@ func (l *Ledger) latestOldWrites(data map[uint64]map[uint64]*rwset.TxPvtReadWrit
 
 func older(a, b state.Version) bool { return a.Block < b.Block || a.Block == b.Block && a.Tx < b.Tx }
 
-func eachPrivateWrite(set *rwset.TxPvtReadWriteSet, visit func(privateKey, *kvrwset.KVWrite)) error {
+// eachPrivateWrite visits the writes of a set. Collections that do not decode are
+// passed over: their hash may be in the block all the same (mvcc.ApplyPrivate),
+// and data that are noted as to be applied must not keep the channel from opening.
+func (l *Ledger) eachPrivateWrite(set *rwset.TxPvtReadWriteSet, visit func(privateKey, *kvrwset.KVWrite)) {
 	for _, ns := range set.GetNsPvtRwset() {
 		for _, c := range ns.GetCollectionPvtRwset() {
 			kv := &kvrwset.KVRWSet{}
 			if err := unmarshal(c.GetRwset(), kv); err != nil {
-				return err
+				l.log.Warningf("[%s] Reconciled data of collection [%s:%s] have no effect: %s", l.id, flog.Foreign(ns.GetNamespace()), flog.Foreign(c.GetCollectionName()), err)
+				continue
 			}
 			for _, w := range kv.Writes {
 				visit(privateKey{ns.GetNamespace(), c.GetCollectionName(), w.GetKey()}, w)
 			}
 		}
 	}
-	return nil
 }
 
 // applyOldWrite adds one reconciled write to the batch unless it is stale, and

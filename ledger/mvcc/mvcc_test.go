@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"os"
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
@@ -479,5 +480,31 @@ func TestWriteRules(t *testing.T) {
 	}
 	if r.Flags[0] != byte(peer.TxValidationCode_INVALID_WRITESET) || r.Updates.Len() != 0 {
 		t.Fatalf("flags %v", r.Flags)
+	}
+}
+
+// TestManyCollections: a transaction that writes to many collections beside many
+// transactions takes room for what there is, not for their product.
+func TestManyCollections(t *testing.T) {
+	many, _ := privateTx(t, func(b *builder.Builder) {
+		for i := range 2000 {
+			b.WritePrivate("cc", fmt.Sprintf("c%d", i), "k", []byte("v"))
+		}
+	})
+	txs := [][]byte{many}
+	for i := range 1000 {
+		tx, _ := privateTx(t, func(b *builder.Builder) { b.Write("cc", fmt.Sprintf("k%d", i), []byte("v")) })
+		txs = append(txs, tx)
+	}
+	b := block(5, txs...)
+	v := &Validator{State: openState(t)}
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	if _, err := v.Validate(b, make([]byte, len(txs))); err != nil {
+		t.Fatal(err)
+	}
+	runtime.ReadMemStats(&after)
+	if used := after.TotalAlloc - before.TotalAlloc; used > 32<<20 {
+		t.Errorf("%d MiB for 3000 writes", used>>20)
 	}
 }

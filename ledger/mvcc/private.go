@@ -28,7 +28,8 @@ func (e *HashMismatchError) Error() string {
 		e.Namespace, e.Collection, e.Public, e.Private)
 }
 
-// Refusal is a private write that the state database cannot take, and why.
+// Refusal is a private write that the state database cannot take, and why; or a
+// whole write set that does not decode, without Key.
 type Refusal struct {
 	Namespace, Collection, Key string
 	Err                        error
@@ -36,9 +37,10 @@ type Refusal struct {
 
 // ApplyPrivate adds the private writes of the valid transactions to the
 // updates. Sets of other transactions and missing ones are passed over. So are,
-// as if they were missing, writes that the state database cannot take: an
-// endorser can make them and have them in a valid transaction, since their hashes
-// do not tell, and the reference stops for good at them (LEDGER §5.4).
+// as if they were missing, sets that do not decode and writes that the state
+// database cannot take: an endorser can make them and have them in a valid
+// transaction, since their hashes do not tell, and the reference stops for good at
+// them (LEDGER §5.4).
 func (v *Validator) ApplyPrivate(r *Result, block uint64, sets PrivateSets) error {
 	if len(sets) == 0 {
 		return nil
@@ -118,7 +120,8 @@ func (v *Validator) applyPrivateTx(r *Result, public *protoutil.TxRWSet, set *rw
 			}
 			writes := &kvrwset.KVRWSet{}
 			if err := proto.Unmarshal(c.Rwset, writes); err != nil {
-				return nil, fmt.Errorf("error unmarshaling KVRWSet: %w", err)
+				r.Refused = append(r.Refused, Refusal{Namespace: ns.Namespace, Collection: c.CollectionName, Err: fmt.Errorf("error unmarshaling KVRWSet: %w", err)})
+				continue
 			}
 			for _, w := range writes.Writes {
 				if err := v.RefusesPrivate(ns.Namespace, c.CollectionName, w.Key, w.Value); err != nil {

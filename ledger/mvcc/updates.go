@@ -24,6 +24,21 @@ type Updates struct {
 	colls   map[Collection]*state.Space // hashed
 	private map[Collection]*state.Space
 	expect  int // room made for keys in a new namespace
+	roomy   int // how many namespaces were given that room
+}
+
+// maxRoomy bounds the namespaces and collections for which room is made ahead. A
+// block with many keys may have one transaction with a great many collections,
+// each with a key or two: together they would take their product.
+const maxRoomy = 8
+
+// room is how many keys to expect in a new namespace.
+func (u *Updates) room() int {
+	if u.roomy == maxRoomy {
+		return 0
+	}
+	u.roomy++
+	return u.expect
 }
 
 // Collection names one private data collection of a chaincode.
@@ -31,7 +46,8 @@ type Collection struct {
 	Namespace, Name string
 }
 
-// NewUpdates returns empty updates, with room for so many keys per namespace.
+// NewUpdates returns empty updates. So many keys are expected in a namespace, and
+// room is made for them in the first few.
 func NewUpdates(expect int) *Updates {
 	return &Updates{
 		public:  map[string]*state.Space{},
@@ -132,7 +148,7 @@ func compareCollections(a, b Collection) int {
 func (u *Updates) PutPublic(ns string, w state.Write) {
 	s := u.public[ns]
 	if s == nil {
-		s = state.NewSpace(ns, u.expect)
+		s = state.NewSpace(ns, u.room())
 		u.public[ns] = s
 	}
 	s.Put(w)
@@ -143,7 +159,7 @@ func (u *Updates) PutHashed(ns, coll string, w state.Write) {
 	c := Collection{ns, coll}
 	s := u.colls[c]
 	if s == nil {
-		s = state.NewSpace(state.HashedNamespace(ns, coll), u.expect)
+		s = state.NewSpace(state.HashedNamespace(ns, coll), u.room())
 		u.colls[c] = s
 	}
 	s.Put(w)
