@@ -59,6 +59,11 @@ type txKind struct {
 // make any number of them; beyond the bound new ones count as unknown.
 const maxSeries = 1024
 
+// maxLabel bounds the bytes of a chaincode's name and version in a label, for the
+// same reason: a name may be as long as a transaction. Longer ones count as
+// unknown.
+const maxLabel = 256
+
 func (m *providerMetrics) forChannel(id string) *ledgerMetrics {
 	return &ledgerMetrics{
 		channel:      id,
@@ -108,7 +113,10 @@ func kindOf(tx *protoutil.Tx, code byte) txKind {
 	k.header = ch.Type
 	if ch.Type == int32(common.HeaderType_ENDORSER_TRANSACTION) {
 		if a, err := tx.Action(); err == nil {
-			k.name, k.version = a.GetChaincodeId().GetName(), a.GetChaincodeId().GetVersion()
+			id := a.GetChaincodeId()
+			if len(id.GetName())+len(id.GetVersion()) <= maxLabel {
+				k.name, k.version = id.GetName(), id.GetVersion()
+			}
 		}
 	}
 	return k

@@ -10,9 +10,12 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/hyperledger/fabric-protos-go-apiv2/common"
+	"github.com/hyperledger/fabric-protos-go-apiv2/peer"
 
 	"github.com/heddle-ledger/heddle/internal/flog"
 	"github.com/heddle-ledger/heddle/internal/metrics"
+	"github.com/heddle-ledger/heddle/internal/protoutil"
 	"github.com/heddle-ledger/heddle/internal/vfs"
 )
 
@@ -113,6 +116,24 @@ func TestCountersAreBounded(t *testing.T) {
 	for name, n := range r.values {
 		if n > 1 && n != 2*maxSeries {
 			t.Errorf("%s %v", name, n)
+		}
+	}
+}
+
+// TestLongNamesAreNoLabels: a counter takes little, whatever a transaction says
+// it calls.
+func TestLongNamesAreNoLabels(t *testing.T) {
+	for _, n := range []int{10, maxLabel - 3, maxLabel - 2, 1 << 20} {
+		tx := protoutil.ParseTx(envelopeOf(common.HeaderType_ENDORSER_TRANSACTION, "ch", "tx", protoutil.Marshal(&peer.Transaction{
+			Actions: []*peer.TransactionAction{{Payload: protoutil.Marshal(&peer.ChaincodeActionPayload{Action: &peer.ChaincodeEndorsedAction{
+				ProposalResponsePayload: protoutil.Marshal(&peer.ProposalResponsePayload{Extension: protoutil.Marshal(&peer.ChaincodeAction{
+					ChaincodeId: &peer.ChaincodeID{Name: strings.Repeat("n", n), Version: "1.0"},
+				})}),
+			}})}},
+		})))
+		label := kindOf(tx, 0).chaincodeLabel()
+		if known := n+3 <= maxLabel; known != (label != "unknown") || len(label) > maxLabel+1 {
+			t.Errorf("name of %d bytes: label of %d", n, len(label))
 		}
 	}
 }
