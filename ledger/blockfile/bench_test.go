@@ -4,7 +4,6 @@ import (
 	"crypto/sha256"
 	"encoding/binary"
 	"encoding/hex"
-	"fmt"
 	"path/filepath"
 	"syscall"
 	"testing"
@@ -151,23 +150,14 @@ func BenchmarkTxByID(b *testing.B) {
 func BenchmarkIterate(b *testing.B) {
 	const blocks = 50
 	s := filled(b, blocks, benchTxs)
-	for _, raw := range []bool{false, true} {
-		b.Run(fmt.Sprintf("raw=%v", raw), func(b *testing.B) {
-			b.ReportAllocs()
-			b.SetBytes(benchTxs * 3200)
-			it := s.Iterator(0)
-			for b.Loop() {
-				if it.next == blocks {
-					it = s.Iterator(0)
-				}
-				var err error
-				if raw {
-					_, err = it.NextRaw(b.Context())
-				} else {
-					_, err = it.Next(b.Context())
-				}
-				must(b, err)
-			}
-		})
+	b.ReportAllocs()
+	b.SetBytes(benchTxs * 3200)
+	it := s.Iterator(0)
+	for b.Loop() {
+		if it.next == blocks {
+			it = s.Iterator(0)
+		}
+		_, err := it.Next(b.Context())
+		must(b, err)
 	}
 }

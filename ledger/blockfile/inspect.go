@@ -326,9 +326,6 @@ func (v *IndexView) Block(number uint64) (Location, error) {
 	return v.locate(numberKey(nil, number))
 }
 
-// BlockByHash finds the record of a block by the hash of its header.
-func (v *IndexView) BlockByHash(hash []byte) (Location, error) { return v.locate(hashKey(nil, hash)) }
-
 // Tx finds the first transaction of an id.
 func (v *IndexView) Tx(txid string) (Location, error) {
 	return v.locate(txKey(nil, prefixTx, txid))

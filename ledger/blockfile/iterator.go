@@ -42,25 +42,6 @@ func (it *Iterator) Next(ctx context.Context) (*common.Block, error) {
 	return rec.block(), nil
 }
 
-// NextRaw is Next in the form of RawBlock.
-func (it *Iterator) NextRaw(ctx context.Context) ([]byte, error) {
-	if err := it.wait(ctx); err != nil {
-		return nil, err
-	}
-	if raw := it.s.recent.get(it.next); raw != nil {
-		it.next++
-		it.known = false
-		return raw, nil
-	}
-	rec, err := it.record(ctx)
-	if err != nil {
-		return nil, err
-	}
-	raw := it.s.keepRaw(it.next, rec.marshal())
-	it.next++
-	return raw, nil
-}
-
 // record reads block it.next.
 func (it *Iterator) record(ctx context.Context) (*record, error) {
 	if err := it.wait(ctx); err != nil {

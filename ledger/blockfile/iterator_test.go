@@ -68,9 +68,6 @@ func TestIteratorEnds(t *testing.T) {
 	if _, err := it.Next(ctx); !errors.Is(err, context.Canceled) {
 		t.Errorf("cancelled: %v", err)
 	}
-	if _, err := it.NextRaw(ctx); !errors.Is(err, context.Canceled) {
-		t.Errorf("cancelled: %v", err)
-	}
 	it.Close()
 	if _, err := it.Next(t.Context()); !errors.Is(err, io.EOF) {
 		t.Errorf("closed: %v", err)
@@ -111,7 +108,7 @@ func TestWriteWithoutPublish(t *testing.T) {
 	same(t, blocks[1], b)
 }
 
-// Iterators in both forms, queries and appends run side by side.
+// Iterators, queries and appends run side by side.
 func TestConcurrentReaders(t *testing.T) {
 	t.Parallel()
 	blocks := crashChain()
@@ -122,19 +119,15 @@ func TestConcurrentReaders(t *testing.T) {
 			it := s.Iterator(uint64(i))
 			defer it.Close()
 			for n := i; n < len(blocks); n++ {
-				if i%2 == 0 {
-					raw, err := it.NextRaw(t.Context())
-					if err != nil || !bytes.Equal(raw, protoutil.Marshal(blocks[n].Proto())) {
-						t.Errorf("raw block %d: %v", n, err)
-					}
-					continue
-				}
 				b, err := it.Next(t.Context())
 				if err != nil {
 					t.Error(err)
 					return
 				}
 				same(t, blocks[n].Proto(), b)
+				if raw, err := s.RawBlock(uint64(n)); err != nil || !bytes.Equal(raw, protoutil.Marshal(blocks[n].Proto())) {
+					t.Errorf("raw block %d: %v", n, err)
+				}
 				if has, err := s.HasTx(blocks[n].Tx(0).ID()); !has || err != nil {
 					t.Errorf("tx of block %d: %v, %v", n, has, err)
 				}

@@ -187,12 +187,7 @@ func (s *Store) TxByID(txid string) (*common.Envelope, error) {
 	return s.envelope(txKey(nil, prefixTx, txid))
 }
 
-// TxByBlockTx returns a transaction by block and place in it.
-func (s *Store) TxByBlockTx(block, tx uint64) (*common.Envelope, error) {
-	return s.envelope(blockTxKey(nil, block, tx))
-}
-
-// TxBytesByBlockTx is TxByBlockTx without decoding.
+// TxBytesByBlockTx returns a transaction by block and place in it, not decoded.
 func (s *Store) TxBytesByBlockTx(block, tx uint64) ([]byte, error) {
 	return s.txBytes(blockTxKey(nil, block, tx))
 }

@@ -277,7 +277,7 @@ func checkTxQueries(t *testing.T, s *Store, blocks []*common.Block) {
 			}
 		}
 	}
-	for _, err := range []error{second(s.TxByID("no")), second(s.BlockByTxID("no")), second(s.ValidationCode("no")), second(s.TxByBlockTx(0, 99)), second(s.BlockByHash([]byte("no")))} {
+	for _, err := range []error{second(s.TxByID("no")), second(s.BlockByTxID("no")), second(s.ValidationCode("no")), second(s.TxBytesByBlockTx(0, 99)), second(s.BlockByHash([]byte("no")))} {
 		if !errors.Is(err, ErrNotFound) {
 			t.Errorf("missing entry: %v", err)
 		}

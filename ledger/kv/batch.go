@@ -36,9 +36,6 @@ func (b *Batch) Delete(key []byte) {
 	b.size += len(b.key)
 }
 
-// Len is the number of changes.
-func (b *Batch) Len() int { return b.ops.Len() }
-
 // Size is the number of bytes in keys and values.
 func (b *Batch) Size() int { return b.size }
 

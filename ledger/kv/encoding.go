@@ -65,17 +65,6 @@ type Height struct {
 	Block, Tx uint64
 }
 
-// Compare orders heights by block, then by transaction.
-func (h Height) Compare(o Height) int {
-	switch {
-	case h.Block < o.Block || h.Block == o.Block && h.Tx < o.Tx:
-		return -1
-	case h == o:
-		return 0
-	}
-	return 1
-}
-
 // AppendHeight appends the height bytes of LEDGER §1.4.
 func AppendHeight(dst []byte, h Height) []byte {
 	return AppendOPV(AppendOPV(dst, h.Block), h.Tx)

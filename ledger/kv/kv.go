@@ -291,7 +291,8 @@ func (d *Database) Store(name string) *Store {
 // Raw is the database without any prefix, for the ledger list (LEDGER §2.3).
 func (d *Database) Raw() *Store { return &Store{db: d} }
 
-// Compact rewrites the whole database into its smallest form.
+// Compact rewrites the whole database into its smallest form. Nobody needs it but
+// tests, which damage tables.
 func (d *Database) Compact() error { return d.ldb.CompactRange(rangeAll) }
 
 // Store sees the keys of one database name.

@@ -118,10 +118,7 @@ func TestIteratorMoves(t *testing.T) {
 	fill(t, s, "a", "b", "c")
 	it := s.Scan(nil, nil)
 	defer it.Close()
-	if !it.Last() || string(it.Key()) != "c" || !it.Prev() || string(it.Key()) != "b" {
-		t.Errorf("at %q", it.Key())
-	}
-	if !it.Seek([]byte("aa")) || string(it.Key()) != "b" {
+	if !it.Seek([]byte("aa")) || string(it.Key()) != "b" || !it.Next() || string(it.Key()) != "c" || it.Next() {
 		t.Errorf("sought %q", it.Key())
 	}
 }
@@ -138,15 +135,15 @@ func TestBatch(t *testing.T) {
 		b.Put(key, key)
 	}
 	b.Delete([]byte("k1"))
-	if b.Len() != 4 || b.Size() != 4*4+3*2 {
-		t.Errorf("%d changes, %d bytes", b.Len(), b.Size())
+	if b.ops.Len() != 4 || b.Size() != 4*4+3*2 {
+		t.Errorf("%d changes, %d bytes", b.ops.Len(), b.Size())
 	}
 	must(t, s.Write(b, false))
 	if d := cmp.Diff([]string{"k0=k0", "k2=k2"}, walk(t, s.Scan(nil, nil))); d != "" {
 		t.Error(d)
 	}
 	b.Reset()
-	if b.Len() != 0 || b.Size() != 0 {
+	if b.ops.Len() != 0 || b.Size() != 0 {
 		t.Error("reset batch is not empty")
 	}
 	must(t, s.Sync())

@@ -91,12 +91,6 @@ func (w span) over(src scanner) *Iterator {
 // Next moves to the next key and tells whether there is one.
 func (i *Iterator) Next() bool { return i.it.Next() }
 
-// Prev moves to the key before.
-func (i *Iterator) Prev() bool { return i.it.Prev() }
-
-// Last moves to the last key of the range.
-func (i *Iterator) Last() bool { return i.it.Last() }
-
 // Seek moves to the first key at or after the given one, a logical key.
 func (i *Iterator) Seek(key []byte) bool {
 	i.sought = physical(i.sought[:0], i.from[:i.prefix], key)

@@ -26,7 +26,8 @@ type Gate struct {
 	busy    bool // a batch is being applied
 }
 
-// Enter lets a snapshot in.
+// Enter lets a snapshot in. It is the plain form, for databases that tests make up;
+// CouchDB's snapshots come by EnterWithin.
 func (g *Gate) Enter() { g.enter(false) }
 
 // EnterNested lets the snapshot of somebody in who holds one already, of this
