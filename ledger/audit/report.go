@@ -37,14 +37,6 @@ type Channel struct {
 	Sound        bool      `json:"sound"`
 }
 
-// Worst is the severity of the worst finding, empty if there is none.
-func (c *Channel) Worst() Severity {
-	if len(c.Findings) == 0 {
-		return ""
-	}
-	return c.Findings[0].Severity
-}
-
 func (c *Channel) check(name string, r Result, format string, args ...any) {
 	c.Checks = append(c.Checks, Check{Name: name, Result: r, Detail: fmt.Sprintf(format, args...)})
 }

@@ -14,6 +14,21 @@ import (
 	"github.com/heddle-ledger/heddle/ledger/state"
 )
 
+// Len is the number of writes of all kinds.
+func (u *Updates) Len() int {
+	n := 0
+	for _, s := range u.public {
+		n += s.Len()
+	}
+	for _, s := range u.colls {
+		n += s.Len()
+	}
+	for _, s := range u.private {
+		n += s.Len()
+	}
+	return n
+}
+
 // privateTx is an endorser transaction made by record, and its private set.
 func privateTx(t testing.TB, record func(*builder.Builder)) ([]byte, *rwset.TxPvtReadWriteSet) {
 	t.Helper()

@@ -85,21 +85,6 @@ func (u *Updates) Batch() *state.Batch {
 	return b
 }
 
-// Len is the number of writes of all kinds.
-func (u *Updates) Len() int {
-	n := 0
-	for _, s := range u.public {
-		n += s.Len()
-	}
-	for _, s := range u.colls {
-		n += s.Len()
-	}
-	for _, s := range u.private {
-		n += s.Len()
-	}
-	return n
-}
-
 // Namespaces are the public namespaces with pending writes, sorted.
 func (u *Updates) Namespaces() []string { return slices.Sorted(maps.Keys(u.public)) }
 
