@@ -5,9 +5,12 @@
 // channel's part. Simulators and query executors read a snapshot and hold up
 // nothing; Commit takes a validated block through version checks, block file,
 // private data, state and history in the order of LEDGER §15, and opening a
-// ledger brings stores level that a crash left behind (LEDGER §17). Background
-// goroutines belong to the stores and end with Close. It may be imported by
-// peer/**; consumers that must not import it use its unnamed iterator types.
+// ledger brings stores level that a crash left behind (LEDGER §17). Two kinds of
+// goroutines outlive a call: the private store's background work (sides.go) and,
+// while blocks are announced, one per channel that covers them (expect.go); those
+// of the stores come on top. All end with Provider.Close. docs/architecture.md has
+// a map of the rooms. The package may be imported by peer/**; consumers that must
+// not import it use its unnamed iterator types.
 package ledger
 
 import (

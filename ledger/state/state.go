@@ -4,7 +4,8 @@
 // A database holds, per channel, versioned values under (namespace, key) and a
 // savepoint. Implementations are sub-packages (leveldb, couchdb) and pass the
 // conformance suite in statetest. This package owns no state and starts no
-// goroutine. It may be imported by the ledger room only.
+// goroutine. It may be imported by the ledger room, and by
+// peer/node, which chooses the implementation.
 package state
 
 import (

@@ -4,7 +4,8 @@
 //
 // A Provider owns the database of all channels; a Store is one channel's part
 // and safe for concurrent use. There are no goroutines. It may be imported by
-// peer/** beside ledger.
+// peer/** beside ledger; so far only tests open it, private data not being
+// distributed yet.
 package transient
 
 import (
