@@ -15,7 +15,8 @@ import (
 
 // CommitOld adds reconciled data of old blocks, of which the caller has checked
 // the hashes, in one durable batch (LEDGER §16). It takes what has not expired
-// and is listed as missing, and notes the blocks until OldApplied is called.
+// and is listed as missing, and notes the blocks until OldApplied is called; before
+// that, another call is ErrOldData.
 func (s *Store) CommitOld(data map[uint64]Sets) error {
 	s.entries.Lock()
 	defer s.entries.Unlock()

@@ -10,7 +10,8 @@ import (
 )
 
 // Read returns the private data of a block that have not expired, by
-// transaction (LEDGER §8.4).
+// transaction (LEDGER §8.4). It is ErrEmpty if no block is committed, and an error if
+// this one is not.
 func (s *Store) Read(block uint64, filter CollectionFilter) (Sets, error) {
 	last, ok := s.last()
 	if !ok {

@@ -65,7 +65,7 @@ var (
 type Config struct {
 	Dir string
 	FS  vfs.FS // nil: the machine's
-	// PurgeInterval is ledger.pvtdataStore.purgeInterval, 0 = 100.
+	// PurgeInterval is ledger.pvtdataStore.purgeInterval in blocks, 0 = 100.
 	PurgeInterval uint64
 	// MoveBatch and MovePause are ledger.pvtdataStore.collElgProcMaxDbBatchSize
 	// and …collElgProcDbBatchesInterval; 0 = 5000 and 1 s.
@@ -261,7 +261,9 @@ func (s *Store) committed(block uint64) {
 // Prepare writes everything about the next block, and the marker that says so,
 // in one batch; with sync it is durable on return, which it must be before the
 // block is in the block file (LEDGER §15.3 a). The data are those of all
-// transactions for which they were given, valid or not.
+// transactions for which they were given, valid or not. It is ErrPending if a batch
+// is prepared already, and an error with the reference's text if the block is not
+// NextBlock (LEDGER §8.2).
 func (s *Store) Prepare(block uint64, sets Sets, missing map[uint64][]MissingCollection, sync bool) error {
 	s.order.Lock()
 	defer s.order.Unlock()
@@ -292,7 +294,8 @@ func (s *Store) Prepare(block uint64, sets Sets, missing map[uint64][]MissingCol
 }
 
 // Commit removes the marker and moves NextBlock. It is not synced: it is in the
-// same journal as Prepare, and the marker says how to redo it.
+// same journal as Prepare, and the marker says how to redo it. Without a prepared
+// batch it is ErrNothing.
 func (s *Store) Commit() error {
 	s.order.Lock()
 	defer s.order.Unlock()
