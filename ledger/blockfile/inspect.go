@@ -220,7 +220,7 @@ func ViewIndex(db *kv.Database, channelID string) *IndexView {
 // Checkpoint says up to where block files are recorded to be complete.
 type Checkpoint struct {
 	File   int
-	Size   int64 // of complete records in it, in bytes
+	Size   int64  // of complete records in it, in bytes
 	Height uint64 // number of blocks
 }
 
