@@ -158,10 +158,13 @@ func TestMerkle(t *testing.T) {
 		if got != c.Summary {
 			t.Errorf("degree %d, %d results: got %s, want %s", c.MaxDegree, c.Results, got, c.Summary)
 		}
-		if c.MaxDegree != MaxDegree {
+		if c.MaxDegree != 50 { // that of simulations
 			continue
 		}
 		info := r.info()
+		if got := info.GetReadsMerkleHashes(); (got != nil) != (c.Summary != "") || got != nil && marshalHex(t, got) != c.Summary {
+			t.Errorf("%d results of a simulation: got %v, want %s", c.Results, got, c.Summary)
+		}
 		if n := len(info.GetRawReads().GetKvReads()); n != c.RawReads {
 			t.Errorf("%d results: %d raw reads, want %d", c.Results, n, c.RawReads)
 		}
