@@ -351,7 +351,8 @@ func (v *verifier) compareCouch(ctx context.Context, rebuilt *leveldb.View) (key
 	show := v.showing("comparing the state")
 	defer show.Done()
 	m := &heldMerge{a: s, b: there, show: show, damageKnown: true, differ: func(d stateDifference) bool {
-		f := s.place(s.view.Space(d.ns).Database, d.document)
+		space := s.view.Space(d.ns)
+		f := s.place(space.Database, space.ID(d.key))
 		f.Key = fmt.Sprintf("%q", d.ns+"/"+d.key)
 		f.Problem = fmt.Sprintf("the state has %s, a rebuild from the blocks gives %s", describeValue(d.a), describeValue(d.b))
 		f.Consequence = consequenceOfState

@@ -134,6 +134,9 @@ func (h *heldInFiles) pages(ctx context.Context, ns string, visit func([]couchdb
 		if err != nil {
 			return err
 		}
+		if kv != nil && ns == "" && kv.Key == "" {
+			continue // the savepoint lies there
+		}
 		if kv != nil {
 			page = append(page, couchdb.Stored{Key: kv.Key, Value: kv.Value})
 			size += len(kv.Key) + len(kv.Value.Value)
@@ -241,13 +244,10 @@ func (m *heldMerge) pair(ns string, a, b *couchdb.Stored) {
 		return
 	}
 	d := stateDifference{ns: ns, a: valueOf(a), b: valueOf(b)}
-	for _, s := range []*couchdb.Stored{a, b} {
-		if s != nil {
-			d.key = s.Key
-			if s.ID != "" {
-				d.document = s.ID
-			}
-		}
+	if a != nil {
+		d.key = a.Key
+	} else {
+		d.key = b.Key
 	}
 	m.stopped = !m.differ(d)
 }

@@ -121,9 +121,8 @@ const consequenceOfState = "transactions that read the key are judged otherwise 
 
 // stateDifference is a key that two states hold differently; absent is nil.
 type stateDifference struct {
-	ns, key  string
-	document string // that has it in CouchDB
-	a, b     *state.Value
+	ns, key string
+	a, b    *state.Value
 }
 
 func describeValue(v *state.Value) string {

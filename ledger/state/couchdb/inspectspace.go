@@ -45,6 +45,9 @@ type Stored struct {
 	Beside []string
 }
 
+// ID is the identifier of the document that has a key.
+func (s *Space) ID(key string) string { return documentID(s.ns, key) }
+
 // errAttachment is why a document with an attachment may not be whole.
 var errAttachment = errors.New("the attachment does not come with the document")
 

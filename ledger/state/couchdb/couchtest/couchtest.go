@@ -28,6 +28,8 @@ type Fake struct {
 	Gzip bool
 	// NoFullCommit makes _ensure_full_commit unknown, as later servers have it.
 	NoFullCommit bool
+	// Pending is how many changes each index lacks, as it says.
+	Pending int
 	// Intercept sees each request first; if it returns true it has answered it.
 	Intercept func(w http.ResponseWriter, r *http.Request) bool
 
@@ -100,4 +102,16 @@ func (f *Fake) Put(db, id string, members map[string]any) {
 		delete(d.body, name)
 	}
 	s.store(id, d)
+}
+
+// Clone returns a server with the same documents and no settings.
+func (f *Fake) Clone() *Fake {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	out := New()
+	for name, s := range f.dbs {
+		// Documents are replaced, never changed.
+		out.dbs[name] = &store{docs: maps.Clone(s.docs), ids: slices.Clone(s.ids), security: s.security, indexes: slices.Clone(s.indexes)}
+	}
+	return out
 }

@@ -140,6 +140,9 @@ func (c *call) within(path []string) error {
 		return c.listIndexes()
 	case path[0] == "_design" && len(path) == 4 && path[2] == "_view":
 		return c.view(path[1], path[3])
+	case path[0] == "_design" && len(path) == 3 && path[2] == "_info":
+		pending := map[string]int{"minimum": c.f.Pending, "preferred": 0, "total": c.f.Pending}
+		return c.answer(200, map[string]any{"name": path[1], "view_index": map[string]any{"updates_pending": pending}})
 	case path[0] == "_design" && len(path) == 2:
 		return c.document("_design/" + path[1])
 	case len(path) == 1 && !strings.HasPrefix(path[0], "_"):
