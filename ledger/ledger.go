@@ -96,7 +96,9 @@ func (l *Ledger) close() {
 	l.stop(ErrClosed)
 	l.commitMu.Lock()
 	defer l.commitMu.Unlock()
-	l.herald.stop()
+	if l.herald != nil { // it is being closed because it could not be opened
+		l.herald.stop()
+	}
 }
 
 // NewQueryExecutor returns an executor over the last committed state. It must

@@ -69,13 +69,19 @@ type Provider struct {
 // OpenProvider opens the databases and finishes the creation of a channel that
 // was cut short. No channel is opened yet.
 func OpenProvider(cfg Config) (*Provider, error) {
+	return OpenProviderContext(context.Background(), cfg)
+}
+
+// OpenProviderContext is OpenProvider, which waits for a state database that is out
+// of reach, if a channel's creation was cut short, until ctx ends.
+func OpenProviderContext(ctx context.Context, cfg Config) (*Provider, error) {
 	cfg.fill()
 	p := &Provider{cfg: cfg, metrics: newProviderMetrics(cfg.Metrics), open: map[string]*Ledger{}}
 	p.indexes = newIndexes(cfg.Artifacts, cfg.Log)
 	if err := p.openStores(); err != nil {
 		return nil, errors.Join(err, p.closeStores())
 	}
-	if err := p.finishConstruction(); err != nil {
+	if err := p.finishConstruction(ctx); err != nil {
 		return nil, errors.Join(err, p.Close())
 	}
 	return p, nil
@@ -97,6 +103,7 @@ func (p *Provider) openStores() error {
 	if p.lock, err = Lock(p.cfg.Dir, p.cfg.FS); err != nil {
 		return err
 	}
+	finishDrops(&p.cfg)
 	if p.ids, err = kv.Open(kv.Config{Dir: path.Join(p.cfg.Dir, dirProvider), FS: p.cfg.FS, Points: p.cfg.Points}); err != nil {
 		return err
 	}
@@ -242,16 +249,34 @@ func (p *Provider) openLedger(ctx context.Context, id string) (*Ledger, error) {
 	}
 	l, err := p.newLedger(ctx, id)
 	if err != nil {
-		p.indexes.forget(id)
+		if l != nil {
+			p.discard(l)
+		}
 		return nil, err
 	}
 	p.open[id] = l
 	return l, nil
 }
 
+// discard lets go of a ledger that is of no use: it could not be opened, or failed
+// before its channel counted as created. The next attempt opens its stores anew,
+// and repairs them. It needs p.mu.
+func (p *Provider) discard(l *Ledger) {
+	delete(p.open, l.id)
+	p.indexes.forget(l.id)
+	l.close()
+	if l.private != nil {
+		p.sides.private.Forget(l.private)
+	}
+	if err := p.blocks.CloseStore(l.id); err != nil {
+		p.cfg.Log.Warnf("Channel [%s]: close block store: %s", l.id, err)
+	}
+}
+
 // Create makes the ledger of a new channel from its genesis block, in steps
-// that OpenProvider can finish (LEDGER §2.3). An empty filter is taken to say
-// that the block is valid; the block given is not changed.
+// that OpenProvider can finish (LEDGER §2.3), or another Create with the same
+// block. An empty filter is taken to say that the block is valid; the block given
+// is not changed.
 func (p *Provider) Create(genesis *common.Block) (*Ledger, error) {
 	id, err := protoutil.ChannelIDOfBlock(genesis)
 	if err != nil {
@@ -277,16 +302,36 @@ func (p *Provider) Create(genesis *common.Block) (*Ledger, error) {
 	}
 	l, err := p.openLedger(context.Background(), id)
 	if err != nil {
+		// The flag would keep the peer from starting for as long as the channel can
+		// not be opened. A block that is stored already is found without it, too.
 		return nil, errors.Join(err, p.list.Delete([]byte(keyUnderConstruction), true))
 	}
-	b := withFilter(genesis)
-	if err := l.Commit(protoutil.ParseBlock(b)); err != nil {
+	b, err := l.storeGenesis(genesis)
+	if err != nil {
+		p.discard(l) // nothing holds it yet, and only a new one can go on
 		return nil, err
 	}
 	if err := p.cfg.Points.Hit(PointAfterGenesisCommit); err != nil {
 		return nil, err
 	}
 	return l, p.finishCreation(id, b)
+}
+
+// storeGenesis commits the first block of a channel that is created, unless an
+// attempt before this one has stored it. It returns the block as it is stored.
+func (l *Ledger) storeGenesis(genesis *common.Block) (*common.Block, error) {
+	if l.Height() != 1 {
+		b := withFilter(genesis)
+		return b, l.Commit(protoutil.ParseBlock(b))
+	}
+	stored, err := l.BlockByNumber(0)
+	if err != nil {
+		return nil, err
+	}
+	if !proto.Equal(stored.GetHeader(), genesis.GetHeader()) || !proto.Equal(stored.GetData(), genesis.GetData()) {
+		return nil, fmt.Errorf("the creation of ledger [%s] was begun with another genesis block; restart the peer to complete it with that one", l.id)
+	}
+	return stored, nil
 }
 
 // withFilter returns the genesis block with a validation code for each of its
@@ -313,7 +358,7 @@ func (p *Provider) finishCreation(id string, genesis *common.Block) error {
 
 // finishConstruction completes or forgets the creation of a channel that a
 // crash interrupted.
-func (p *Provider) finishConstruction() error {
+func (p *Provider) finishConstruction(ctx context.Context) error {
 	raw, err := p.list.Get([]byte(keyUnderConstruction))
 	if err != nil || raw == nil {
 		return err
@@ -321,7 +366,7 @@ func (p *Provider) finishConstruction() error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	id := string(raw)
-	l, err := p.openLedger(context.Background(), id)
+	l, err := p.openLedger(ctx, id)
 	if err != nil {
 		return fmt.Errorf("open ledger [%s] under construction: %w", id, err)
 	}

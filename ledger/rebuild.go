@@ -85,7 +85,7 @@ func RebuildDatabases(ctx context.Context, cfg Config) (err error) {
 	if err := DropDatabases(ctx, cfg); err != nil {
 		return err
 	}
-	p, err := OpenProvider(cfg)
+	p, err := OpenProviderContext(ctx, cfg)
 	if err != nil {
 		return err
 	}

@@ -11,7 +11,8 @@ import (
 	"github.com/heddle-ledger/heddle/ledger/state"
 )
 
-// newLedger opens a channel's stores and brings them level (LEDGER §17).
+// newLedger opens a channel's stores and brings them level (LEDGER §17). With an
+// error it may return what it had opened so far, to be discarded.
 func (p *Provider) newLedger(ctx context.Context, id string) (*Ledger, error) {
 	blocks, err := p.blocks.OpenContext(ctx, id)
 	if ctx.Err() != nil {
@@ -26,17 +27,22 @@ func (p *Provider) newLedger(ctx context.Context, id string) (*Ledger, error) {
 		blocks: blocks, btl: map[mvcc.Collection]uint64{}, wake: make(chan struct{}), halted: make(chan struct{}), indexes: p.indexes,
 		progress: p.cfg.Progress, lateBlocks: p.cfg.maxLateBlocks,
 	}
+	return l, l.open(ctx, p, id)
+}
+
+// open opens the stores beside the blocks and brings them level.
+func (l *Ledger) open(ctx context.Context, p *Provider, id string) error {
 	defer l.begin(work{ctx: ctx, doing: openingChannel, brief: true})()
-	err = l.endure(func() (err error) {
+	err := l.endure(func() (err error) {
 		l.state, err = p.state.Open(id)
 		return err
 	})
 	if err != nil {
-		return nil, err
+		return err
 	}
 	p.indexes.add(l)
 	if l.books, err = bookkeeper.Open(p.sides.bookkeeper, id); err != nil {
-		return nil, err
+		return err
 	}
 	l.latest = l.enduringState()
 	l.validator = l.validatorOn(l.latest)
@@ -45,27 +51,27 @@ func (p *Provider) newLedger(ctx context.Context, id string) (*Ledger, error) {
 		l.history = history.Open(p.sides.history, id)
 	}
 	if l.private, err = p.sides.private.Open(id, l.blockToLive); err != nil {
-		return nil, err
+		return err
 	}
 	if err := l.levelPrivate(); err != nil {
-		return nil, err
+		return err
 	}
 	l.herald = newHerald(l.private)
 	if err := l.recover(ctx); err != nil {
-		return nil, err
+		return err
 	}
-	l.height = blocks.Height()
+	l.height = l.blocks.Height()
 	if l.height > 0 {
-		last, err := blocks.BlockByNumber(l.height - 1)
+		last, err := l.blocks.BlockByNumber(l.height - 1)
 		if err != nil {
-			return nil, err
+			return err
 		}
 		if l.commitHash, err = lastCommitHash(last); err != nil {
-			return nil, err
+			return err
 		}
 	}
-	blocks.Publish()
-	return l, nil
+	l.blocks.Publish()
+	return nil
 }
 
 // recover brings state and history level with the blocks, decides on a block that

@@ -40,11 +40,25 @@ func offline(cfg *Config) (lock *kv.Database, err error) {
 	return Lock(cfg.Dir, cfg.FS)
 }
 
-// dropDatabases drops what a replay of the blocks rebuilds, of all channels. The
-// state must be gone before the others, which are rebuilt only by the way when
-// state is (LEDGER §17.5).
+// dropped are the databases that a replay of the blocks rebuilds. The state must
+// be gone before the others, which are rebuilt only by the way when state is
+// (LEDGER §17.5).
+func dropped() []string { return []string{dirState, dirConfHistory, dirBookkeeper, dirHistory} }
+
+// finishDrops removes what is left of databases whose dropping was interrupted,
+// whether or not the command is repeated. That it can not be removed is no reason
+// not to start: nobody looks at it.
+func finishDrops(cfg *Config) {
+	for _, name := range append(dropped(), dirIndex) {
+		if err := vfs.FinishDrop(cfg.FS, path.Join(cfg.Dir, name)); err != nil {
+			cfg.Log.Named("kvledger").Warningf("Database [%s]: %s", name, err)
+		}
+	}
+}
+
+// dropDatabases drops them, of all channels.
 func dropDatabases(cfg *Config) error {
-	for _, name := range []string{dirState, dirConfHistory, dirBookkeeper, dirHistory} {
+	for _, name := range dropped() {
 		cfg.Log.Named("kvledger").Infof("Dropping database [%s]", name)
 		if err := vfs.DropDir(cfg.FS, path.Join(cfg.Dir, name)); err != nil {
 			return err

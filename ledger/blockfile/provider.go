@@ -130,6 +130,19 @@ func (p *Provider) OpenContext(ctx context.Context, id string) (*Store, error) {
 	return s, nil
 }
 
+// CloseStore closes the store of a channel, which can be opened anew then. One
+// that is not open is left alone.
+func (p *Provider) CloseStore(id string) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	s := p.stores[id]
+	if s == nil {
+		return nil
+	}
+	delete(p.stores, id)
+	return s.close()
+}
+
 // List returns the channels that have a directory, sorted.
 func (p *Provider) List() ([]string, error) {
 	entries, err := p.cfg.FS.ReadDir(path.Join(p.cfg.Dir, "chains"))

@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -58,6 +59,7 @@ var (
 	ErrEmpty   = errors.New("The store is empty") //nolint:staticcheck // the reference's text
 	ErrPending = errors.New("a pending batch exists as result of the last call of Prepare; commit or abandon it first")
 	ErrNothing = errors.New("no pending batch to commit")
+	errGone    = errors.New("the store is not used any more")
 	ErrOldData = errors.New("reconciled data of an earlier call are not in the state yet")
 )
 
@@ -131,8 +133,9 @@ type Store struct {
 	pending bool         // a batch is prepared
 
 	// entries serialises those who change missing and expiry entries: purge,
-	// move, reconciliation.
+	// move, reconciliation. It guards gone.
 	entries sync.Mutex
+	gone    bool // the provider has forgotten the store
 	// work says what the background has to do; guarded by mu.
 	work struct{ purge, move bool }
 }
@@ -169,6 +172,18 @@ func (p *Provider) Open(channel string, btl BlockToLive) (*Store, error) {
 	p.mu.Unlock()
 	p.signal()
 	return s, nil
+}
+
+// Forget ends the background work on a store that nobody uses any more: the
+// channel may be opened again, and each of its entries must be changed by one
+// store only.
+func (p *Provider) Forget(s *Store) {
+	p.mu.Lock()
+	p.stores = slices.DeleteFunc(p.stores, func(other *Store) bool { return other == s })
+	p.mu.Unlock()
+	s.entries.Lock() // what is under way has ended then
+	defer s.entries.Unlock()
+	s.gone = true
 }
 
 // NextBlock is the first block that the store does not cover.

@@ -33,7 +33,7 @@ func (p *Provider) Run(ctx context.Context) error {
 		stores := append([]*Store(nil), p.stores...)
 		p.mu.Unlock()
 		for _, s := range stores {
-			if err := s.Work(ctx); err != nil && ctx.Err() == nil {
+			if err := s.Work(ctx); err != nil && ctx.Err() == nil && !errors.Is(err, errGone) {
 				p.cfg.Log.Errorf("Channel [%s]: background work of the private data store: %s", s.id, err)
 			}
 		}
@@ -74,6 +74,9 @@ const maxPurgeBatch = 1 << 20
 func (s *Store) purge(ctx context.Context, last uint64) error {
 	s.entries.Lock()
 	defer s.entries.Unlock()
+	if s.gone {
+		return errGone
+	}
 	start, end := expiryRange(last)
 	it := s.db.Scan(start, end)
 	defer it.Close()
@@ -208,6 +211,9 @@ func (s *Store) moveCollection(ctx context.Context, block uint64, c collection) 
 func (s *Store) moveBatch(block uint64, c collection) (more bool, err error) {
 	s.entries.Lock()
 	defer s.entries.Unlock()
+	if s.gone {
+		return false, errGone
+	}
 	// The end leaves out block 0, as the reference does.
 	it := s.db.Scan(ineligibleKey(block, c), ineligibleKey(0, c))
 	defer it.Close()

@@ -111,7 +111,7 @@ func (n *Node) openLedgers(ctx context.Context) error {
 	}
 	cfg.OpenState, cfg.Metrics = n.openState(ctx), n.parts.operations.Provider()
 	cfg.Progress = ledger.ShowProgress(nil, n.cfg.Logging.Root()) // what is on a terminal is the log
-	p, err := ledger.OpenProvider(cfg)
+	p, err := ledger.OpenProviderContext(ctx, cfg)
 	if err != nil {
 		return run.Failed(run.Panic, "%w", err)
 	}
