@@ -89,11 +89,11 @@ func codeOf(flags []byte, i int) byte {
 }
 
 func (s *Store) firstOccurrence(id string, seen map[string]struct{}, keyBuf []byte) (bool, error) {
-	if id == "" {
-		s.log.Warningf("Channel [%s]: a transaction without a readable id is indexed under the empty id", s.id)
-	}
 	if _, dup := seen[id]; dup {
 		return false, nil
+	}
+	if id == "" { // once for a block, which may have nothing else
+		s.log.Warningf("Channel [%s]: a transaction without a readable id is indexed under the empty id", s.id)
 	}
 	if s.ids.admit(id) {
 		return true, nil

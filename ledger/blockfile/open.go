@@ -343,7 +343,9 @@ func (s *Store) syncIndex(ctx context.Context, nums []int, next uint64) error {
 	if err != nil && ctx.Err() == nil {
 		return err
 	}
-	if werr := s.writeIndexAgain(); werr != nil || err != nil {
+	werr := s.writeIndexAgain()
+	s.batch = s.index.NewBatch() // the blocks to come are smaller than what was collected
+	if werr != nil || err != nil {
 		return errors.Join(err, werr)
 	}
 	watch.Set(height)
@@ -375,6 +377,7 @@ func (s *Store) writeIndexAgain() error {
 	if err := s.index.Write(s.batch, false); err != nil {
 		return err
 	}
+	s.shrink()
 	s.batch.Reset()
 	clear(s.seen)
 	return nil

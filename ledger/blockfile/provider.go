@@ -51,6 +51,10 @@ type Provider struct {
 	cfg     Config
 	index   *kv.Database
 	metrics *storeMetrics
+	recent  *rawCache
+	// collecting has an element while a store reads the transaction ids of its
+	// index: one at a time, however many channels there are.
+	collecting chan struct{}
 
 	mu     sync.Mutex // guards stores and closed
 	stores map[string]*Store
@@ -98,7 +102,10 @@ func OpenProvider(cfg Config) (*Provider, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open block index: %w", err)
 	}
-	return &Provider{cfg: cfg, index: index, metrics: newStoreMetrics(cfg.Metrics), stores: map[string]*Store{}}, nil
+	return &Provider{
+		cfg: cfg, index: index, metrics: newStoreMetrics(cfg.Metrics), stores: map[string]*Store{},
+		recent: newRawCache(), collecting: make(chan struct{}, 1),
+	}, nil
 }
 
 // Open opens the store of a channel, creating it if need be, and repairs what a

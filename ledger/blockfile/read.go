@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"math"
+	"slices"
 	"sync"
 
 	"github.com/hyperledger/fabric-protos-go-apiv2/common"
@@ -133,7 +134,7 @@ func (s *Store) BlockByNumber(n uint64) (*common.Block, error) {
 // transactions. Recent blocks are kept, so that many readers at the tip share
 // one copy; it must not be changed.
 func (s *Store) RawBlock(n uint64) ([]byte, error) {
-	if raw := s.recent.get(n); raw != nil {
+	if raw := s.recent.get(s, n); raw != nil {
 		return raw, nil
 	}
 	n, loc, err := s.locateNumber(n)
@@ -150,7 +151,7 @@ func (s *Store) RawBlock(n uint64) ([]byte, error) {
 // keepRaw remembers blocks close to the tip.
 func (s *Store) keepRaw(n uint64, raw []byte) []byte {
 	if n+maxRecent >= s.Height() {
-		s.recent.put(n, raw)
+		s.recent.put(s, n, raw)
 	}
 	return raw
 }
@@ -261,41 +262,68 @@ func (s *Store) HasTx(txid string) (bool, error) {
 	return has, nil
 }
 
-// Bounds of the marshalled blocks kept near the tip.
+// maxRecent is how far behind the tip a block counts as recent, maxRecentBytes
+// bounds the marshalled ones that are kept, of all channels together.
 const (
 	maxRecent      = 32
-	maxRecentBytes = 16 << 20
+	maxRecentBytes = 64 << 20
 )
 
-// rawCache keeps marshalled blocks in the order in which they came.
+// rawCache keeps marshalled blocks of all channels in the order in which they
+// came.
 type rawCache struct {
 	mu    sync.Mutex // guards the fields
-	raw   map[uint64][]byte
-	order []uint64
+	raw   map[rawKey][]byte
+	order []rawKey
 	bytes int
 }
 
-func newRawCache() *rawCache { return &rawCache{raw: map[uint64][]byte{}} }
-
-func (c *rawCache) get(n uint64) []byte {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.raw[n]
+type rawKey struct {
+	store  *Store
+	number uint64
 }
 
-func (c *rawCache) put(n uint64, raw []byte) {
+// rawOverhead is what a block takes in the cache besides its bytes, about.
+const rawOverhead = 100
+
+func newRawCache() *rawCache { return &rawCache{raw: map[rawKey][]byte{}} }
+
+func (c *rawCache) get(s *Store, n uint64) []byte {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.raw[n] != nil || len(raw) > maxRecentBytes {
+	return c.raw[rawKey{s, n}]
+}
+
+func (c *rawCache) put(s *Store, n uint64, raw []byte) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	k := rawKey{s, n}
+	if c.raw[k] != nil || len(raw) > maxRecentBytes/4 {
 		return
 	}
-	c.raw[n] = raw
-	c.order = append(c.order, n)
-	c.bytes += len(raw)
-	for c.bytes > maxRecentBytes || len(c.order) > maxRecent {
-		old := c.order[0]
+	c.raw[k] = raw
+	c.order = append(c.order, k)
+	c.bytes += len(raw) + rawOverhead
+	for c.bytes > maxRecentBytes {
+		c.drop(c.order[0])
 		c.order = c.order[1:]
-		c.bytes -= len(c.raw[old])
-		delete(c.raw, old)
 	}
+}
+
+// drop needs c.mu, and leaves order to its caller.
+func (c *rawCache) drop(k rawKey) {
+	c.bytes -= len(c.raw[k]) + rawOverhead
+	delete(c.raw, k)
+}
+
+// forget drops the blocks of a store that is closed.
+func (c *rawCache) forget(s *Store) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.order = slices.DeleteFunc(c.order, func(k rawKey) bool {
+		if k.store == s {
+			c.drop(k)
+		}
+		return k.store == s
+	})
 }

@@ -30,8 +30,14 @@ const (
 	PointAfterIndex   = "blockfile/after-index"
 )
 
-// maxKeptBuffer is the largest record whose buffer is kept for the next one.
-const maxKeptBuffer = 16 << 20
+// Bounds of the memory that a channel keeps from one block to the next: the
+// bytes of a record and of a batch for the index, and the transactions for which
+// there is room. It is made for larger blocks and given back.
+const (
+	maxKeptBuffer = 4 << 20
+	maxKeptBatch  = 4 << 20
+	maxKeptTxs    = 1 << 13
+)
 
 // tip is what is known about the end of a chain.
 type tip struct {
@@ -92,7 +98,7 @@ func openStore(ctx context.Context, p *Provider, id string) (*Store, error) {
 		maxSize: cfg.MaxFileSize, holdLast: cfg.HoldLast, log: cfg.Log, points: cfg.Points, progress: cfg.Progress,
 		height:     p.metrics.height.With("channel", id),
 		commitTime: p.metrics.commitTime.With("channel", id),
-		ids:        newTxIDs(), recent: newRawCache(),
+		ids:        newTxIDs(), recent: p.recent,
 		seen: map[string]struct{}{},
 	}
 	s.batch = s.index.NewBatch()
@@ -111,7 +117,7 @@ func openStore(ctx context.Context, p *Provider, id string) (*Store, error) {
 	s.w = w
 	s.published = s.tip.checkpoint.height()
 	s.height.Set(float64(s.published))
-	s.ids.collect(s.index, s.log)
+	s.ids.collect(s.index, p.collecting, s.log)
 	return s, nil
 }
 
@@ -177,15 +183,27 @@ func (s *Store) Write(b *protoutil.Block) error {
 	if err != nil {
 		return err
 	}
-	if cap(s.buf) > maxKeptBuffer {
-		s.buf = nil
-	}
+	s.shrink()
 	s.mu.Lock()
 	s.tip = next
 	s.mu.Unlock()
 	s.height.Set(float64(next.checkpoint.height()))
 	s.commitTime.Observe(time.Since(start).Seconds())
 	return nil
+}
+
+// shrink gives back the scratch memory that an unusually large block has taken.
+// A map keeps what it has had, and is slow to clear then.
+func (s *Store) shrink() {
+	if cap(s.buf) > maxKeptBuffer {
+		s.buf = nil
+	}
+	if s.batch.Size() > maxKeptBatch {
+		s.batch = s.index.NewBatch()
+	}
+	if max(cap(s.spans), cap(s.firsts), len(s.seen)) > maxKeptTxs {
+		s.spans, s.firsts, s.seen = nil, nil, map[string]struct{}{}
+	}
 }
 
 // Failed tells why the store takes no more blocks until it is opened again, nil if
@@ -317,6 +335,7 @@ func (s *Store) close() error {
 	s.wakeWaiters()
 	s.mu.Unlock()
 	s.failed = ErrClosed
+	s.recent.forget(s)
 	s.files.close()
 	return s.w.Close()
 }

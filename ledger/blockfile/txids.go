@@ -109,8 +109,9 @@ func (t *txIDs) begin(index *kv.Store) error {
 
 func idRange() (start, end []byte) { return []byte{prefixTx}, []byte{prefixTx + 1} }
 
-// collect admits the ids that the index had at the start, in the background.
-func (t *txIDs) collect(index *kv.Store, log *flog.Logger) {
+// collect admits the ids that the index had at the start, in the background, when
+// there is room in turn.
+func (t *txIDs) collect(index *kv.Store, turn chan struct{}, log *flog.Logger) {
 	t.mu.RLock()
 	defer t.mu.RUnlock()
 	if t.complete {
@@ -119,6 +120,12 @@ func (t *txIDs) collect(index *kv.Store, log *flog.Logger) {
 	ctx, cancel := context.WithCancel(context.Background())
 	t.stop = cancel
 	t.done.Go(func() {
+		select {
+		case turn <- struct{}{}:
+			defer func() { <-turn }()
+		case <-ctx.Done():
+			return
+		}
 		if err := t.collectAll(ctx, index); err != nil {
 			log.Warnf("Transaction ids will be searched for in the index: %s", err)
 		}
