@@ -19,12 +19,13 @@ import (
 	"github.com/heddle-ledger/heddle/cmd/peer/loggingcmd"
 	"github.com/heddle-ledger/heddle/cmd/peer/nodecmd"
 	"github.com/heddle-ledger/heddle/internal/flog"
+	"github.com/heddle-ledger/heddle/internal/progress"
 	"github.com/heddle-ledger/heddle/internal/version"
 )
 
 func main() {
 	logging := func(l *flog.Logging) { grpclog.SetLoggerV2(l.NewGRPC()) }
-	os.Exit(run(context.Background(), os.Args[1:], streams{os.Stdout, os.Stderr, logging}))
+	os.Exit(run(context.Background(), os.Args[1:], streams{os.Stdout, progress.OnTerminal(os.Stderr), logging}))
 }
 
 // streams are where a run writes to. logging, if set, is told of the loggers of

@@ -40,6 +40,8 @@ type Progress struct {
 	shown time.Time
 	bar   *progressbar.ProgressBar // nil: plain lines
 	done  bool
+
+	screen *Terminal // nil: nobody else writes where the bar is
 }
 
 // New starts showing on w a walk whose first from of total blocks are already
@@ -60,14 +62,22 @@ func NewOf(w io.Writer, title, unit string, from, total uint64) *Progress {
 
 // IsTerminal tells whether New would draw a bar on w.
 func IsTerminal(w io.Writer) bool {
-	file, ok := w.(*os.File)
-	return ok && term.IsTerminal(int(file.Fd()))
+	switch w := w.(type) {
+	case *Terminal:
+		return true
+	case *os.File:
+		return term.IsTerminal(int(w.Fd()))
+	}
+	return false
 }
 
 func newProgress(w io.Writer, title, unit string, from, total uint64, bar bool) *Progress {
 	from = min(from, total)
 	now := time.Now()
 	p := &Progress{w: w, title: title, unit: unit, from: from, total: total, started: now, n: from, shown: now}
+	if screen, ok := w.(*Terminal); ok {
+		p.screen, w = screen, screen.w
+	}
 	if bar && total > from {
 		p.bar = progressbar.NewOptions64(int64(total-from),
 			progressbar.OptionSetWriter(w),
@@ -75,12 +85,14 @@ func newProgress(w io.Writer, title, unit string, from, total uint64, bar bool) 
 			progressbar.OptionSetDescription(p.position()),
 			progressbar.OptionSetTheme(progressbar.Theme{Saucer: "=", SaucerHead: ">", SaucerPadding: " ", BarStart: "[", BarEnd: "]"}),
 			progressbar.OptionShowIts(),
-			progressbar.OptionSetItsString(unit + "s"),
+			progressbar.OptionSetItsString(unit+"s"),
 			progressbar.OptionSetPredictTime(true),
 			progressbar.OptionShowElapsedTimeOnFinish(),
 			progressbar.OptionThrottle(0), // advance decides
 			progressbar.OptionUseANSICodes(true),
 		)
+		// Else its clock starts with the first frame, and the speed is wrong.
+		p.bar.StartWithoutRender()
 	}
 	return p
 }
@@ -113,7 +125,7 @@ func (p *Progress) Done() {
 		return
 	}
 	p.draw()
-	fmt.Fprintln(p.w)
+	p.onScreen(false, func(w io.Writer) { fmt.Fprintln(w) })
 }
 
 // advance notes the position and writes a line if one is due; p.mu is held.
@@ -137,12 +149,28 @@ func (p *Progress) advance(n uint64) {
 	fmt.Fprintln(p.w, p.line())
 }
 
-// draw redraws the bar; p.mu is held. The position comes first, because the
-// library takes no new one after the end. The library refuses positions beyond the end, which
-// advance never passes on, and reports errors of the writer.
+// draw redraws the bar; p.mu is held. The new position is set as an option,
+// because Describe would draw a frame of its own, with the old percentage. The
+// library refuses positions beyond the end, which advance never passes on, and
+// reports errors of the writer.
 func (p *Progress) draw() {
-	p.bar.Describe(p.position())
-	_ = p.bar.Set64(int64(p.n - p.from))
+	p.onScreen(true, func(io.Writer) {
+		progressbar.OptionSetDescription(p.position())(p.bar)
+		_ = p.bar.Set64(int64(p.n - p.from))
+	})
+}
+
+// onScreen lets write write where the bar is; afterwards the bar is the last
+// line there, or no longer.
+func (p *Progress) onScreen(bar bool, write func(w io.Writer)) {
+	if p.screen == nil {
+		write(p.w)
+		return
+	}
+	p.screen.mu.Lock()
+	defer p.screen.mu.Unlock()
+	write(p.screen.w)
+	p.screen.bar = bar
 }
 
 // position is the part that both forms share.

@@ -65,14 +65,22 @@ func TestBarIsRedrawnInPlace(t *testing.T) {
 		if len(frames) < 50 || len(frames) > 500 {
 			t.Errorf("%d redraws in 10 s", len(frames))
 		}
-		half, ok := "", false
-		for _, f := range frames {
-			if strings.HasPrefix(f, "mychannel: block 1500/2000") {
-				half, ok = f, true // the later of two
+		// One frame for each position, and its speed is that of the walk from the
+		// first on.
+		for _, want := range []string{
+			"mychannel: block 1010/2000   1% [                              ] (100 blocks/s) [0s:9s]",
+			"mychannel: block 1500/2000  50% [==============>               ] (100 blocks/s) [5s:5s]",
+		} {
+			position, _, _ := strings.Cut(want, "%")
+			var found []string
+			for _, f := range frames {
+				if strings.HasPrefix(f, position[:len("mychannel: block 1010/2000")]) {
+					found = append(found, strings.TrimSuffix(f, "\x1b[0K"))
+				}
 			}
-		}
-		if !ok || !strings.Contains(half, "(10") || !strings.Contains(half, " blocks/s) [4s:4s]") {
-			t.Errorf("middle frame %q", half)
+			if diff := cmp.Diff([]string{want}, found); diff != "" {
+				t.Error(diff)
+			}
 		}
 		if last := frames[len(frames)-1]; !strings.Contains(last, "block 2000/2000 100%") {
 			t.Errorf("last frame %q", last)
@@ -89,6 +97,32 @@ func TestBarOfAnUnfinishedWalk(t *testing.T) {
 		p.Done()
 		if text := out.String(); !strings.Contains(text, "block 40/2000") || !strings.HasSuffix(text, "\n") {
 			t.Errorf("%q", text)
+		}
+	})
+}
+
+// A log line takes the place of the bar, which is drawn anew below it.
+func TestLinesBetweenFrames(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var out bytes.Buffer
+		screen := &Terminal{w: &out}
+		screen.Write([]byte("before\n"))
+		p := New(screen, "x", 0, 200)
+		time.Sleep(time.Second)
+		p.Set(50)
+		screen.Write([]byte("log line\n"))
+		time.Sleep(time.Second)
+		p.Set(100)
+		p.Done()
+		screen.Write([]byte("after\n"))
+		want := "before\n" +
+			"\rx: block 50/200  25% [======>                       ] (50 blocks/s) [1s:3s]\x1b[0K" +
+			"\r\x1b[Klog line\n" +
+			"\rx: block 100/200  50% [==============>               ] (50 blocks/s) [2s:2s]\x1b[0K" +
+			"\rx: block 100/200  50% [==============>               ] (50 blocks/s) [2s:2s]\x1b[0K\n" +
+			"after\n"
+		if diff := cmp.Diff(want, out.String()); diff != "" {
+			t.Error(diff)
 		}
 	})
 }
