@@ -2,6 +2,7 @@ package mvcc
 
 import (
 	"fmt"
+	"strings"
 	"testing"
 
 	"github.com/hyperledger/fabric-protos-go-apiv2/ledger/rwset"
@@ -38,6 +39,30 @@ func TestRepeatedKeyAmongMany(t *testing.T) {
 		}
 		if n := r.Updates.Len(); n != others+1 {
 			t.Errorf("%d keys between: %d updates", others, n)
+		}
+	}
+}
+
+// TestNamesThatMeet: collections with made-up names may share a namespace of the
+// state; hashes count more there than plain values, and these more than public ones.
+func TestNamesThatMeet(t *testing.T) {
+	t.Parallel()
+	write := func(v string) state.Write { return state.Write{Key: "k", Value: []byte(v)} }
+	for _, kinds := range []string{"public private hashed", "public hashed", "public private", "private hashed"} {
+		u := NewUpdates(0)
+		var last string
+		for _, kind := range strings.Fields(kinds) {
+			switch last = kind; kind {
+			case "public":
+				u.PutPublic("a$$hb$$pc", write(kind))
+			case "private":
+				u.PutPrivate("a$$hb", "c", write(kind))
+			case "hashed":
+				u.PutHashed("a", "b$$pc", write(kind))
+			}
+		}
+		if w := u.Batch().Space("a$$hb$$pc").Get("k"); w == nil || string(w.Value) != last {
+			t.Errorf("%s: %+v", kinds, w)
 		}
 	}
 }
