@@ -28,8 +28,8 @@ type Store struct {
 	ends  []int  // of the keys
 }
 
-// maxKept bounds the bytes of keys whose memory is kept for the next block.
-const maxKept = 4 << 20
+// maxKept bounds the bytes of keys whose memory a channel keeps for the next block.
+const maxKept = 1 << 20
 
 // Sizes of the database in bytes. Its keys are as random as those of the state
 // and seldom read, so that many fresh tables may come together before they are

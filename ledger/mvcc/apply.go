@@ -41,8 +41,15 @@ type opKey struct{ ns, coll, key string }
 
 const linearOps = 12 // up to here scanning the list beats hashing the keys
 
+// maxKeptOps bounds the index that is used again: a map that was large is slow to
+// clear, and each later transaction of the block would pay for it.
+const maxKeptOps = 1 << 10
+
 func (t *txOps) reset() {
 	t.list = t.list[:0]
+	if len(t.index) > maxKeptOps {
+		t.index = nil
+	}
 	clear(t.index)
 }
 

@@ -1,6 +1,7 @@
 package pvtstore
 
 import (
+	"bytes"
 	"encoding/hex"
 	"encoding/json"
 	"errors"
@@ -430,6 +431,47 @@ func TestMoveInBatches(t *testing.T) {
 	must(t, s.Work(t.Context()))
 	if d := cmp.Diff(want, dump(t, p)); d != "" {
 		t.Error(d)
+	}
+}
+
+// TestMoveLeavesOtherCollections: a name that an endorser made up, so that its
+// entries lie among those of another collection, neither moves nor keeps anything.
+func TestMoveLeavesOtherCollections(t *testing.T) {
+	t.Parallel()
+	made := []string{"a\x00\x07\u00e9", "a\x00\x07\u00e9\x01", "a\x00\x07\u00e9\x02", "a\x00\x06\u00e9"}
+	p, s := open(t, Config{FS: vfs.NewMem(), MoveBatch: 2, MovePause: 1}, func(string, string) (uint64, error) { return 0, nil })
+	for n := range uint64(90) {
+		missing := []MissingCollection{{"cc", "a", n == 60}}
+		if n%10 == 9 {
+			for _, name := range made {
+				missing = append(missing, MissingCollection{"cc", name, false})
+			}
+		}
+		must(t, s.Prepare(n, nil, map[uint64][]MissingCollection{n: missing}, false))
+		must(t, s.Commit())
+	}
+	before := dump(t, p)
+	must(t, s.BecameEligible(85, map[string][]string{"cc": {"a"}}))
+	must(t, s.Work(t.Context()))
+	got, err := s.Missing(100)
+	must(t, err)
+	for n := uint64(1); n <= 85; n++ { // not block 0
+		if d := cmp.Diff(map[uint64][]MissingCollection{n: {{"cc", "a", true}}}, got[n]); d != "" {
+			t.Errorf("block %d: %s", n, d)
+		}
+	}
+	after := dump(t, p)
+	left := 0
+	for k, v := range before {
+		if raw, err := hex.DecodeString(k); err == nil && bytes.Contains(raw, []byte("\u00e9")) {
+			left++
+			if after[k] != v {
+				t.Errorf("%q: %q", raw, after[k])
+			}
+		}
+	}
+	if len(got) != 85 || left != 9*len(made) || len(after) != len(before) {
+		t.Errorf("%d blocks, %d entries of other names, %d entries of %d", len(got), left, len(after), len(before))
 	}
 }
 

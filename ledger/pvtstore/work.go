@@ -219,15 +219,16 @@ func (s *Store) moveBatch(block uint64, c collection) (more bool, err error) {
 	defer it.Close()
 	prefix := len(ineligiblePrefix(c))
 	b := s.db.NewBatch()
-	for n := 0; it.Next(); n++ {
+	for n := 0; it.Next(); {
 		if n == s.p.cfg.MoveBatch {
 			more = true
 			break
 		}
-		at, _, err := kv.ReadRPV(it.Key()[prefix:])
-		if err != nil {
-			return false, it.EntryError(err)
+		at, rest, err := kv.ReadRPV(it.Key()[prefix:])
+		if err != nil || len(rest) > 0 {
+			continue // of a collection whose made-up name goes on with a zero byte
 		}
+		n++
 		b.Put(missingKey(at, c), it.Value())
 		b.Delete(it.Key())
 	}

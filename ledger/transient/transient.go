@@ -194,6 +194,11 @@ func (s *Store) PurgeBelow(height uint64) error {
 	return s.db.Write(b, false)
 }
 
+// maxPurgeBatch bounds the bytes of a batch of deletes: whoever may propose
+// transactions can leave any number of write sets behind.
+const maxPurgeBatch = 1 << 20
+
+// drop adds the deletes of entries to a batch, which it writes when it is full.
 func (s *Store) drop(b *kv.Batch, start, end []byte, parse func([]byte) (entry, error)) error {
 	it := s.db.Scan(start, end)
 	defer it.Close()
@@ -202,7 +207,13 @@ func (s *Store) drop(b *kv.Batch, start, end []byte, parse func([]byte) (entry, 
 		if err != nil {
 			return it.EntryError(err)
 		}
-		dropEntry(b, e)
+		if dropEntry(b, e); b.Size() < maxPurgeBatch {
+			continue
+		}
+		if err := s.db.Write(b, false); err != nil {
+			return err
+		}
+		b.Reset()
 	}
 	return it.Err()
 }

@@ -6,10 +6,12 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"os"
 	"path"
 	"regexp"
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -229,4 +231,24 @@ func FuzzKeys(f *testing.F) {
 			}
 		}
 	})
+}
+
+// TestPurgeOfMany: what is left behind goes whole, however much it is.
+func TestPurgeOfMany(t *testing.T) {
+	p, s := openMem(t, vfs.NewMem())
+	set := &transientstore.TxPvtReadWriteSetWithConfigInfo{}
+	long := strings.Repeat("x", 20_000) // so that a batch is full soon
+	for i := range 100 {
+		must(t, s.Persist(fmt.Sprint(i, long), 5, set))
+		must(t, s.Persist("same"+long, 5, set))
+	}
+	must(t, s.Persist("kept", 6, set))
+	must(t, s.PurgeByTxIDs([]string{"same" + long, "1" + long}))
+	if n := len(dump(t, p)); n != 3*100 {
+		t.Errorf("%d entries left", n)
+	}
+	must(t, s.PurgeBelow(6))
+	if n := len(dump(t, p)); n != 3 {
+		t.Errorf("%d entries left", n)
+	}
 }

@@ -87,8 +87,8 @@ type DB struct {
 	value []byte
 }
 
-// maxKeptBatch bounds the memory that the batch keeps between blocks.
-const maxKeptBatch = 8 << 20
+// maxKeptBatch bounds the memory that a channel's batch keeps between blocks.
+const maxKeptBatch = 4 << 20
 
 // Snapshot implements state.DB.
 func (d *DB) Snapshot() (state.Snapshot, error) {
