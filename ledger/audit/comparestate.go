@@ -69,7 +69,7 @@ func (x *comparer) state(ctx context.Context) error {
 			private++
 			return true
 		}
-		x.r.StateDifference = &Difference{Field: fmt.Sprintf("key %q of namespace %q", d.key, d.ns), A: describeValue(d.a), B: describeValue(d.b)}
+		x.r.StateDifference = &Difference{Field: fmt.Sprintf("key %q of namespace %q", d.key, d.ns), A: d.first(), B: d.second()}
 		x.r.Same = false
 		return false
 	}

@@ -58,13 +58,22 @@ func (v *verifier) openCouch(ctx context.Context) error {
 	return nil
 }
 
-// place begins a finding about a document.
-func (s *couchState) place(database, id string) Finding {
+// finding begins a finding about a document.
+func (s *couchState) finding(database, id string) Finding {
 	f := Finding{Severity: Damage, Kind: checkState, Database: s.view.URL(database), Remedy: remedyDBs}
 	if id != "" {
 		f.Document = fmt.Sprintf("%q", id)
 	}
 	return f
+}
+
+// place is where the state is, in words.
+func (s *couchState) place() string {
+	n := "1 database"
+	if len(s.counts) != 1 {
+		n = fmt.Sprintf("%d databases", len(s.counts))
+	}
+	return n + " at " + s.view.Server().Address()
 }
 
 // spaceSet is namespaces that valid transactions name, with the first block that
@@ -153,7 +162,7 @@ func (v *verifier) concludeCouch(ctx context.Context, scanned scans) error {
 		return err
 	}
 	v.conclude(checkBooks, fmt.Sprintf("%d schedule entries read", scanned.schedule))
-	v.conclude(checkState, fmt.Sprintf("%d keys read in %d databases at %s; not compared with the blocks (%s)", s.keys, len(s.counts), s.view.Server().Address(), why))
+	v.conclude(checkState, fmt.Sprintf("%d keys in %s read; not compared with the blocks (%s)", s.keys, s.place(), why))
 	return v.atRest(ctx)
 }
 
@@ -174,7 +183,7 @@ func (v *verifier) findDatabases(ctx context.Context) error {
 			continue // there can be none, so nothing is in it
 		}
 		if other, taken := owners[space.Database]; taken {
-			f := s.place(space.Database, "")
+			f := s.finding(space.Database, "")
 			f.Severity, f.Remedy = Warning, ""
 			f.Problem = fmt.Sprintf("namespaces %q and %q share the database, so the second was not looked at", other, ns)
 			f.Consequence = "chaincodes see and change each other's keys, on Fabric 1.4 as well"
@@ -197,9 +206,9 @@ func (v *verifier) findDatabases(ctx context.Context) error {
 }
 
 func (s *couchState) missing(database, problem string) Finding {
-	f := s.place(database, "")
+	f := s.finding(database, "")
 	f.Problem = problem
-	f.Consequence = "its values are lost: the peer does not notice, makes an empty one, and judges transactions otherwise than other peers"
+	f.Consequence = "its values are lost: the next start makes an empty one without a word, and the peer judges transactions otherwise than others"
 	return f
 }
 
@@ -207,7 +216,7 @@ func (s *couchState) missing(database, problem string) Finding {
 // with the values.
 func (v *verifier) couchSavepoint() {
 	s := v.couch
-	f := s.place(s.view.MetadataDB, couchdb.SavepointID)
+	f := s.finding(s.view.MetadataDB, couchdb.SavepointID)
 	switch {
 	case s.spError != nil:
 		f.Problem = fmt.Sprintf("the savepoint does not decode: %v", s.spError)
@@ -217,7 +226,7 @@ func (v *verifier) couchSavepoint() {
 		f.Severity, f.Remedy = Repair, ""
 		f.Problem = "there is no state of the channel on the server: neither database nor savepoint"
 		if s.total > 0 {
-			f.Problem = fmt.Sprintf("there is no savepoint, but %d databases with %d keys", len(s.counts), s.total)
+			f.Problem = fmt.Sprintf("there is no savepoint, but %d keys in %s", s.total, s.place())
 		}
 		f.Consequence = fmt.Sprintf("the next start replays %s into it; if the state was there, the server is another one, and ledger.state.couchDBConfig.couchDBAddress is to be mended first", blocks(0, v.report.Height))
 		v.add(f)
@@ -255,7 +264,7 @@ func (v *verifier) lookAround(ctx context.Context) error {
 		if n == 0 {
 			continue // the peer makes one for any namespace that is asked for
 		}
-		f := s.place(name, "")
+		f := s.finding(name, "")
 		f.Severity, f.Remedy = Warning, "find out whose it is; if nobody's, delete it while the peer is down"
 		f.Problem = fmt.Sprintf("by its name the database, with %d documents, is of this channel, but no block writes to its namespace", n)
 		f.Consequence = "none, until a chaincode of that name is deployed: it would find values that no other peer has"
@@ -311,7 +320,7 @@ func (s *couchState) pages(ctx context.Context, ns string, visit func([]couchdb.
 
 // checkDocument checks what a document tells without the blocks.
 func (v *verifier) checkDocument(d *couchdb.Stored, ns, database string) {
-	f := v.couch.place(database, d.ID)
+	f := v.couch.finding(database, d.ID)
 	f.Key = fmt.Sprintf("%q", ns+"/"+d.Key)
 	f.Consequence = "reads of the key fail or are wrong; transactions are judged otherwise than on other peers"
 	height := max(v.report.Height, v.committed)
@@ -352,9 +361,9 @@ func (v *verifier) compareCouch(ctx context.Context, rebuilt *leveldb.View) (key
 	defer show.Done()
 	m := &heldMerge{a: s, b: there, show: show, damageKnown: true, differ: func(d stateDifference) bool {
 		space := s.view.Space(d.ns)
-		f := s.place(space.Database, space.ID(d.key))
+		f := s.finding(space.Database, space.ID(d.key))
 		f.Key = fmt.Sprintf("%q", d.ns+"/"+d.key)
-		f.Problem = fmt.Sprintf("the state has %s, a rebuild from the blocks gives %s", describeValue(d.a), describeValue(d.b))
+		f.Problem = fmt.Sprintf("the state has %s, a rebuild from the blocks gives %s", d.first(), d.second())
 		f.Consequence = consequenceOfState
 		v.add(f)
 		return true

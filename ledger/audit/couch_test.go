@@ -142,9 +142,9 @@ func TestCouchSound(t *testing.T) {
 		if !c.Sound || len(c.Findings) > 0 || c.Height != couchHeight {
 			t.Fatal(show(c))
 		}
-		want := fmt.Sprintf("ok: %d keys read in %d databases at http://%s; not compared with the blocks (see --state)", couchKeys, 9, address)
+		want := fmt.Sprintf("ok: %d keys in %d databases at http://%s read; not compared with the blocks (see --state)", couchKeys, 9, address)
 		if full {
-			want = fmt.Sprintf("ok: %d keys compared with a rebuild", couchKeys)
+			want = fmt.Sprintf("ok: %d keys in 9 databases at http://%s compared with a rebuild", couchKeys, address)
 		}
 		if got := checks(c)[checkState]; got != want {
 			t.Errorf("%s, want %s", got, want)
@@ -321,7 +321,7 @@ func couchDamages() map[string]struct {
 		},
 		"no savepoint": {
 			func(t testing.TB, address string) { remove(t, address, "ch_", couchdb.SavepointID) },
-			[]string{`repair ch_ "statedb_savepoint" : there is no savepoint, but 9 databases with 27 keys`}, nil,
+			[]string{`repair ch_ "statedb_savepoint" : there is no savepoint, but 27 keys in 9 databases at http://`}, nil,
 		},
 		"no savepoint, of another chain": {
 			func(t testing.TB, address string) {
@@ -330,7 +330,7 @@ func couchDamages() map[string]struct {
 			},
 			[]string{
 				`damage ch_$marbles "late" "Marbles/late": the value is of block [99], but there are 16 blocks`,
-				`repair ch_ "statedb_savepoint" : there is no savepoint, but 9 databases with 27 keys`,
+				`repair ch_ "statedb_savepoint" : there is no savepoint, but 27 keys in 9 databases at http://`,
 			},
 			nil,
 		},
@@ -420,7 +420,7 @@ func TestCouchIndexLag(t *testing.T) {
 	} {
 		f.Pending = pending
 		c := verifyCouch(t, dir, f, address, true)
-		if d := match(c, address, want); d != "" || !c.Sound || checks(c)[checkState] != fmt.Sprintf("see findings: %d keys compared with a rebuild", couchKeys) && pending > 0 {
+		if d := match(c, address, want); d != "" || !c.Sound || checks(c)[checkState] != fmt.Sprintf("see findings: %d keys in 9 databases at http://%s compared with a rebuild", couchKeys, address) && pending > 0 {
 			t.Error(d, show(c))
 		}
 	}
@@ -559,6 +559,40 @@ func TestCouchEmptyServer(t *testing.T) {
 	if dbs := f.Databases(); len(dbs) > 0 {
 		t.Errorf("made: %v", dbs)
 	}
+}
+
+// TestAfterDropping: what is built anew with the state is not damaged if all are
+// gone, as after `peer node rebuild-dbs`.
+func TestAfterDropping(t *testing.T) {
+	f := couchtest.New()
+	address := couchtest.Start(t, f)
+	dir := couchPeer(t, address)
+	inFiles := peerCopy(t)
+	drop := func(dir string, names ...string) {
+		for _, name := range names {
+			must(t, os.RemoveAll(filepath.Join(dir, "ledgersData", name)))
+		}
+	}
+	judge := func(dir string, server *couchdb.Viewer, couch bool, want Severity) {
+		t.Helper()
+		r := verify(t, dir, Options{Server: server, CouchDB: couch})
+		for _, f := range r.Findings {
+			if f.Kind == checkBooks && (f.Severity != want || f.Problem != "the database is missing") {
+				t.Error(show(r.Findings))
+			}
+		}
+		if r.Sound != (want != Damage) || len(r.Findings) < 2 {
+			t.Error(show(r))
+		}
+	}
+	drop(dir, dbBookkeeper, dbConfHistory)
+	drop(inFiles, dbBookkeeper, dbConfHistory)
+	judge(inFiles, nil, false, Damage)
+	judge(dir, viewer(t, couchdb.Config{Address: address}), false, Damage)
+	judge(dir, nil, true, Warning)
+	drop(inFiles, dbState, dbHistory, dbIndex)
+	judge(inFiles, nil, false, Repair)
+	judge(dir, viewer(t, couchdb.Config{Address: couchtest.Server(t)}), false, Repair)
 }
 
 // TestCouchCompare compares states on two servers, and one with a state in files.

@@ -11,6 +11,7 @@ import (
 	"github.com/heddle-ledger/heddle/ledger/history"
 	"github.com/heddle-ledger/heddle/ledger/kv"
 	"github.com/heddle-ledger/heddle/ledger/pvtstore"
+	"github.com/heddle-ledger/heddle/ledger/state/couchdb"
 	"github.com/heddle-ledger/heddle/ledger/state/leveldb"
 	"github.com/heddle-ledger/heddle/protos/ledgerstore"
 )
@@ -51,8 +52,50 @@ func (d *Dir) roles(o Options) []role {
 	)
 }
 
+// dropped tells whether the states of channels are gone, so that the next start
+// builds them anew and with them what is built with them only; known is false if
+// that cannot be told.
+func (d *Dir) dropped(ctx context.Context, o Options, channels []string) (dropped, known bool, err error) {
+	switch {
+	case !o.CouchDB:
+		_, err := d.database(dbState)
+		return errors.Is(err, fs.ErrNotExist), true, nil
+	case o.Server == nil:
+		return false, false, nil
+	}
+	for _, id := range channels {
+		view, err := o.Server.Channel(id)
+		if err != nil {
+			return false, false, err
+		}
+		sp, err := view.Savepoint(ctx)
+		var damaged *couchdb.DocumentError
+		if sp != nil || errors.As(err, &damaged) {
+			return false, true, nil
+		}
+		if err != nil {
+			return false, false, err
+		}
+	}
+	return true, true, nil
+}
+
+// missingSide is what it means that a database is missing that is built anew with
+// the state only.
+func missingSide(f Finding, dropped, known bool) Finding {
+	switch {
+	case dropped:
+		f.Severity, f.Remedy = Repair, ""
+		f.Consequence = "the next start builds it anew, together with the state, from the block files"
+	case !known:
+		f.Severity = Warning
+		f.Consequence += ". If the state in CouchDB was dropped as well, as by `peer node rebuild-dbs`, the next start builds both"
+	}
+	return f
+}
+
 // checkDatabases opens all databases and says which cannot be.
-func (d *Dir) checkDatabases(o Options, to *findings) {
+func (d *Dir) checkDatabases(ctx context.Context, o Options, channels []string, to *findings) error {
 	for _, r := range d.roles(o) {
 		db, err := d.database(r.name)
 		switch {
@@ -66,6 +109,13 @@ func (d *Dir) checkDatabases(o Options, to *findings) {
 		case errors.Is(err, fs.ErrNotExist):
 			f := r.missing
 			f.Kind, f.Database, f.Problem = r.kind, r.name, "the database is missing"
+			if r.kind == checkBooks {
+				dropped, known, err := d.dropped(ctx, o, channels)
+				if err != nil {
+					return err
+				}
+				f = missingSide(f, dropped, known)
+			}
 			to.add(f)
 		default:
 			f := databaseFinding(r.name, r.kind, err)
@@ -73,6 +123,7 @@ func (d *Dir) checkDatabases(o Options, to *findings) {
 			to.add(f)
 		}
 	}
+	return nil
 }
 
 func databaseFinding(name, kind string, err error) Finding {

@@ -88,6 +88,8 @@ func Open(path string) (*Dir, error) {
 		d.Kind, d.root = Peer, filepath.Join(d.Path, "ledgersData")
 	case isDir(d.Path, "chains", "chains") || isDir(d.Path, dbList):
 		d.Kind, d.root = Peer, d.Path
+	case isDir(d.Path, "chains") && isDir(d.Path, "..", "fileLock"):
+		return nil, fmt.Errorf("%s is a part of the data of a peer: name %s", d.Path, filepath.Dir(d.Path))
 	case isDir(d.Path, "chains"):
 		d.Kind, d.root = Orderer, d.Path
 	default:
@@ -96,7 +98,7 @@ func Open(path string) (*Dir, error) {
 	if d.Kind == Orderer {
 		// The orderer's only lock is that of its index.
 		if _, err := d.database(dbOrdererIndex); isLocked(err) {
-			return nil, fmt.Errorf("the orderer is running: lock is already acquired on file %s", filepath.Join(d.root, dbOrdererIndex))
+			return nil, fmt.Errorf("the orderer is running, so its data cannot be looked at: stop it, or look at a copy or a snapshot: lock is already acquired on file %s", filepath.Join(d.root, dbOrdererIndex))
 		}
 		return d, nil
 	}
@@ -104,7 +106,7 @@ func Open(path string) (*Dir, error) {
 	d.lock, err = vfs.LockShared(filepath.Join(name, "LOCK"))
 	switch {
 	case errors.Is(err, vfs.ErrLocked):
-		return nil, fmt.Errorf("as another peer node command is executing, wait for that command to complete its execution or terminate it before retrying: lock is already acquired on file %s", name)
+		return nil, fmt.Errorf("the peer is running, or another command on its data, so they cannot be looked at: stop it, or look at a copy or a snapshot: lock is already acquired on file %s", name)
 	case err != nil && !errors.Is(err, fs.ErrNotExist): // a copy may have come without it
 		return nil, err
 	}
@@ -257,10 +259,18 @@ func (d *Dir) choose(wanted []string) ([]string, error) {
 	}
 	for _, id := range wanted {
 		if !slices.Contains(all, id) {
-			return nil, fmt.Errorf("channel [%s] in %s: %w", id, d.Path, ErrNoChannel)
+			return nil, fmt.Errorf("channel [%s] in %s: %w, it has %s", id, d.Path, ErrNoChannel, ListOf(all))
 		}
 	}
 	return wanted, nil
+}
+
+// ListOf names channels in a text.
+func ListOf(channels []string) string {
+	if len(channels) == 0 {
+		return "none"
+	}
+	return strings.Join(channels, ", ")
 }
 
 func unmarshal(raw []byte, m proto.Message) error {

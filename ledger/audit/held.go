@@ -3,14 +3,12 @@ package audit
 import (
 	"bytes"
 	"context"
-	"fmt"
 
 	"github.com/hyperledger/fabric-protos-go-apiv2/common"
 	"google.golang.org/protobuf/proto"
 
 	"github.com/heddle-ledger/heddle/internal/progress"
 	"github.com/heddle-ledger/heddle/ledger/mvcc"
-	"github.com/heddle-ledger/heddle/ledger/state"
 	"github.com/heddle-ledger/heddle/ledger/state/couchdb"
 	"github.com/heddle-ledger/heddle/ledger/state/leveldb"
 )
@@ -243,23 +241,14 @@ func (m *heldMerge) pair(ns string, a, b *couchdb.Stored) {
 	if a != nil && a.Err != nil && m.damageKnown {
 		return
 	}
-	d := stateDifference{ns: ns, a: valueOf(a), b: valueOf(b)}
+	d := stateDifference{ns: ns}
+	if b != nil {
+		d.key, d.b, d.broken[1] = b.Key, &b.Value, b.Err
+	}
 	if a != nil {
-		d.key = a.Key
-	} else {
-		d.key = b.Key
+		d.key, d.a, d.broken[0] = a.Key, &a.Value, a.Err
 	}
 	m.stopped = !m.differ(d)
-}
-
-func valueOf(s *couchdb.Stored) *state.Value {
-	switch {
-	case s == nil:
-		return nil
-	case s.Err != nil:
-		return &state.Value{Value: fmt.Appendf(nil, "a document that does not decode: %v", s.Err)}
-	}
-	return &s.Value
 }
 
 // sameStored allows for the form in which CouchDB gives JSON back.

@@ -50,7 +50,7 @@ type KeyWrite struct {
 // maxWrites bounds the history that is shown.
 const maxWrites = 1000
 
-// Key shows a key of the state. The namespace of private data is
+// Key shows a key of the state, or what it was until it was deleted. The namespace of private data is
 // <chaincode>$$p<collection>.
 func Key(d *Dir, channel, ns, key string) (*KeyView, error) {
 	if _, err := d.choose([]string{channel}); err != nil {
@@ -74,7 +74,13 @@ func Key(d *Dir, channel, ns, key string) (*KeyView, error) {
 			return nil, fmt.Errorf("metadata: %w", err)
 		}
 	}
-	return v, d.pastWrites(v)
+	if err := d.pastWrites(v); err != nil {
+		return nil, err
+	}
+	if !v.Found && len(v.History) == 0 {
+		return nil, fmt.Errorf("key %q of namespace [%s] in channel [%s]: %w", key, ns, channel, ErrNotFound)
+	}
+	return v, nil
 }
 
 // pastWrites adds the history of a key.

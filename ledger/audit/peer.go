@@ -359,10 +359,10 @@ func (v *verifier) stateFinding(key string) Finding {
 	if s := v.couch; s != nil {
 		if key == mvcc.ConfigKey {
 			if space := s.view.Space(""); space != nil {
-				return s.place(space.Database, key)
+				return s.finding(space.Database, key)
 			}
 		}
-		return s.place(s.view.MetadataDB, couchdb.SavepointID)
+		return s.finding(s.view.MetadataDB, couchdb.SavepointID)
 	}
 	return Finding{Severity: Damage, Kind: checkState, Database: dbState, Key: key, Remedy: remedyDBs}
 }

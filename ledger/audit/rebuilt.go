@@ -59,7 +59,11 @@ func (v *verifier) compareRebuilt(ctx context.Context) (err error) {
 		return err
 	}
 	v.conclude(checkBooks, fmt.Sprintf("%d schedule entries compared with a rebuild", schedule))
-	v.conclude(checkState, fmt.Sprintf("%d keys compared with a rebuild", keys))
+	detail := fmt.Sprintf("%d keys compared with a rebuild", keys)
+	if v.couch != nil {
+		detail = fmt.Sprintf("%d keys in %s compared with a rebuild", keys, v.couch.place())
+	}
+	v.conclude(checkState, detail)
 	return nil
 }
 
@@ -109,7 +113,7 @@ func (v *verifier) compareState(ctx context.Context, temp string) (keys uint64, 
 	return mergeStates(here, there, func(d stateDifference) bool {
 		v.add(Finding{
 			Severity: Damage, Kind: checkState, Database: dbState, Key: fmt.Sprintf("%q", d.ns+"/"+d.key),
-			Problem:     fmt.Sprintf("the state has %s, a rebuild from the blocks gives %s", describeValue(d.a), describeValue(d.b)),
+			Problem:     fmt.Sprintf("the state has %s, a rebuild from the blocks gives %s", d.first(), d.second()),
 			Consequence: consequenceOfState,
 			Remedy:      remedyDBs,
 		})
@@ -123,6 +127,18 @@ const consequenceOfState = "transactions that read the key are judged otherwise 
 type stateDifference struct {
 	ns, key string
 	a, b    *state.Value
+	broken  [2]error // why one does not decode
+}
+
+func (d *stateDifference) first() string { return describeStored(d.a, d.broken[0]) }
+
+func (d *stateDifference) second() string { return describeStored(d.b, d.broken[1]) }
+
+func describeStored(v *state.Value, broken error) string {
+	if broken != nil {
+		return fmt.Sprintf("a document that does not decode: %v", broken)
+	}
+	return describeValue(v)
 }
 
 func describeValue(v *state.Value) string {

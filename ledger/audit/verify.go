@@ -55,7 +55,9 @@ func Verify(ctx context.Context, d *Dir, o Options) (*Report, error) {
 	}
 	r := &Report{Path: d.Path, Kind: d.Kind, Channels: []*Channel{}}
 	whole := &findings{}
-	d.checkDatabases(o, whole)
+	if err := d.checkDatabases(ctx, o, ids, whole); err != nil {
+		return nil, err
+	}
 	for _, id := range ids {
 		c, err := d.verifyChannel(ctx, id, o)
 		if err != nil {

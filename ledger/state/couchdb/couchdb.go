@@ -125,6 +125,9 @@ var leadingNumber = regexp.MustCompile(`^\d+`)
 
 func (p *Provider) connect(ctx context.Context) error {
 	if err := p.greet(ctx, p.cfg.MaxRetriesOnStartup); err != nil {
+		if fromServer(err) {
+			err = fmt.Errorf("unable to connect to CouchDB, check the hostname and port: %w", err)
+		}
 		return err
 	}
 	system := []string{usersDB, replicatorDB}
@@ -143,7 +146,7 @@ func (p *Provider) connect(ctx context.Context) error {
 func (p *Provider) greet(ctx context.Context, retries int) error {
 	a, err := p.c.do(ctx, request{function: "VerifyCouchConfig", method: http.MethodGet, retries: retries})
 	if err != nil {
-		return fmt.Errorf("unable to connect to CouchDB, check the hostname and port: %w", err)
+		return err
 	}
 	var told struct{ Version string }
 	if err := json.Unmarshal(a.body, &told); err != nil {
