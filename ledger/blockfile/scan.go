@@ -98,8 +98,34 @@ func (s *Store) laterBlock(t tip, file int, off int64) (at int64, found bool, er
 	if err != nil {
 		return 0, false, err
 	}
+	if t.cutShort(tail) {
+		return 0, false, nil
+	}
 	i, found := resync(tail, t.checkpoint.height())
 	return off + int64(i), found, nil
+}
+
+// cutShort tells whether a tail is what the write of the next block leaves when it
+// is interrupted: its record up to some place, or one that is long enough and
+// garbled. There is no later block in it then, whatever its transactions look
+// like, and who makes transactions must not be able to keep a peer from starting.
+func (t tip) cutShort(tail []byte) bool {
+	size, n := binary.Uvarint(tail)
+	if n <= 0 || size < uint64(len(tail)-n) {
+		return false
+	}
+	r := fieldReader{rest: tail[n:]}
+	if rec := parseHead(&r); r.bad || !t.continues(rec) {
+		return false
+	}
+	if size == uint64(len(tail)-n) {
+		return true
+	}
+	// If all its fields are there, it is the length that is wrong, and more may
+	// follow.
+	r.list()
+	r.list()
+	return r.bad
 }
 
 // laterByPrefix follows the length prefixes.
