@@ -15,6 +15,9 @@ import (
 
 	"github.com/heddle-ledger/heddle/internal/vfs"
 	"github.com/heddle-ledger/heddle/ledger"
+	"github.com/heddle-ledger/heddle/ledger/state"
+	"github.com/heddle-ledger/heddle/ledger/state/couchdb"
+	"github.com/heddle-ledger/heddle/ledger/state/couchdb/couchtest"
 )
 
 // recorded unpacks the data that Fabric has written.
@@ -128,7 +131,7 @@ func TestLedgerDefaultPath(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer held.Close()
-	want := "Error: as another peer node command is executing, wait for that command to complete its execution or terminate it before retrying: lock is already acquired on file " +
+	want := "Error: the peer is running, or another command on its data, so they cannot be looked at: stop it, or look at a copy or a snapshot: lock is already acquired on file " +
 		filepath.Join(dir, "ledgersData/fileLock") + "\n"
 	for _, verb := range []string{"verify", "inspect"} {
 		if out, stderr, code := execute(t, "ledger", verb); code != 2 || out != "" || stderr != want {
@@ -215,17 +218,20 @@ func TestLedgerMisuse(t *testing.T) {
 		usage bool
 	}{
 		"verify":                      {"Error: no --path is given, and the peer's configuration cannot be read: ", false},
-		"verify x":                    {"Error: trailing args detected\n", true},
+		"verfy":                       {"Error: unknown command \"verfy\" for \"peer ledger\"\n", true},
+		"verify x":                    {"Error: unexpected argument \"x\": a directory is named with --path\n", true},
 		"verify --bogus":              {"Error: unknown flag: --bogus\n", true},
 		"verify --path " + dir + "/x": {"Error: stat " + dir + "/x: no such file or directory\n", false},
-		"verify --path " + dir + "/transientStore":          {"Error: " + dir + "/transientStore: neither a peer's data (with ledgersData) nor an orderer's (with chains and index)\n", false},
-		"verify -c nobody --path " + dir:                    {"Error: channel [nobody] in " + dir + ": there is no such channel\n", false},
-		"inspect x":                                         {"Error: trailing args detected\n", true},
-		"inspect -b 1 --path " + dir:                        {"Error: Must supply channel ID\n", true},
+		"verify --path " + dir + "/transientStore":     {"Error: " + dir + "/transientStore: neither a peer's data (with ledgersData) nor an orderer's (with chains and index)\n", false},
+		"verify -c nobody --path " + dir:               {"Error: channel [nobody] in " + dir + ": there is no such channel, it has vecch, vecch.two\n", false},
+		"verify --path " + dir + "/ledgersData/chains": {"Error: " + dir + "/ledgersData/chains is a part of the data of a peer: name " + dir + "/ledgersData\n", false},
+		"inspect x":                                         {"Error: unexpected argument \"x\": a directory is named with --path\n", true},
+		"inspect -b 1 --path " + dir:                        {"Error: name a channel with -c: " + dir + " has vecch, vecch.two\n", true},
 		"inspect -c vecch -b 1 -t 2 --path " + dir:          {"Error: only one of -b, -t and --key can be given\n", true},
 		"inspect -c vecch -b last --path " + dir:            {"Error: [last] is not a block: a number, oldest, newest or config\n", true},
-		"inspect -c vecch -b 99 --path " + dir:              {"Error: block [99] of channel [vecch]: not found\n", false},
+		"inspect -c vecch -b 99 --path " + dir:              {"Error: block [99] of channel [vecch]: not found, the last is [10]\n", false},
 		"inspect -q -c vecch -t x --path " + dir:            {"Error: transaction [x] in channel [vecch]: not found\n", false},
+		"inspect -c vecch --key cc1/nothing --path " + dir:  {"Error: key \"nothing\" of namespace [cc1] in channel [vecch]: not found\n", false},
 		"inspect -c vecch --key x --path " + dir:            {"Error: [x] is not of the form namespace/key\n", true},
 		"inspect -c vecch -b 1 -o /nowhere/x --path " + dir: {"Error: open /nowhere/x: no such file or directory\n", false},
 		"compare " + dir:                                    {"Error: two directories are needed\n", true},
@@ -237,4 +243,87 @@ func TestLedgerMisuse(t *testing.T) {
 			t.Errorf("%s: exit code %d, %s%s", line, code, out, stderr)
 		}
 	}
+}
+
+// overCouch is the recorded data with their state on a server, as Fabric had put
+// it there.
+func overCouch(t *testing.T) (dir string, f *couchtest.Fake, address string) {
+	t.Helper()
+	dir = recorded(t)
+	f = couchtest.New()
+	address = couchtest.Start(t, f)
+	root := filepath.Join(dir, "ledgersData")
+	if err := os.RemoveAll(filepath.Join(root, "stateLeveldb")); err != nil {
+		t.Fatal(err)
+	}
+	p, err := ledger.OpenProvider(ledger.Config{Dir: root, History: true, OpenState: func() (state.Provider, error) {
+		return couchdb.OpenProvider(t.Context(), couchdb.Config{Address: address})
+	}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, id := range []string{"vecch", "vecch.two"} {
+		if _, err := p.Open(id); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := p.Close(); err != nil {
+		t.Fatal(err)
+	}
+	f.Username, f.Password = "admin", "adminpw"
+	return dir, f, address
+}
+
+// TestLedgerCouchDB verifies and compares a state on a server: the one of the
+// configuration, or one that is named.
+func TestLedgerCouchDB(t *testing.T) {
+	dir, f, address := overCouch(t)
+	url := filepath.Join(t.TempDir(), "url")
+	if err := os.WriteFile(url, []byte("http://admin:adminpw@"+address+"\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	sample(t)
+	t.Setenv("CORE_PEER_FILESYSTEMPATH", dir)
+	t.Setenv("CORE_LEDGER_STATE_STATEDATABASE", "CouchDB")
+	t.Setenv("CORE_LEDGER_STATE_COUCHDBCONFIG_COUCHDBADDRESS", address)
+	t.Setenv("CORE_LEDGER_STATE_COUCHDBCONFIG_USERNAME", "admin")
+	t.Setenv("CORE_LEDGER_STATE_COUCHDBCONFIG_PASSWORD", "adminpw")
+	check := func(line string, code int, stdout, stderr string) {
+		t.Helper()
+		out, errs, got := execute(t, append([]string{"ledger"}, strings.Fields(line)...)...)
+		if got != code || !strings.Contains(out, stdout) || !strings.Contains(errs, stderr) || strings.Contains(out+errs, "adminpw") || strings.Contains(out+errs, "hunter2") {
+			t.Errorf("%s: exit code %d, %s%s", line, got, out, errs)
+		}
+	}
+	at := "at http://" + address
+	check("verify -c vecch.two", 0, at+" read; not compared with the blocks (see --state)", "vecch.two: reading the state: key 3/3, 100%")
+	check("verify -c vecch.two --state", 0, at+" compared with a rebuild", "vecch.two: comparing the state: key 3/3, 100%")
+	check("verify -q --state", 0, "vecch: 11 blocks, 22 transactions, ok", "")
+	check("verify -q --path "+dir+" --couchdb", 0, "the state is in CouchDB, which was not looked at", "")
+	check("verify -q --path "+dir+" --couchdbURL @"+url, 0, at+" read", "")
+	check("verify -q --couchdbURL http://admin:hunter2@"+address, 2, "", "Error: CouchDB "+at+" refuses user [admin]")
+	check("verify -q --couchdbURL http://admin:hunter2@127.0.0.1:x", 2, "", "Error: --couchdbURL is not of the form http[s]://")
+	check("verify -q --couchdbURL @/nowhere/x", 2, "", "Error: --couchdbURL: open /nowhere/x: no such file")
+	check("verify -q --couchdbURL https://"+address+" --couchdbRootCert /nowhere/x", 2, "", "Error: --couchdbRootCert: open /nowhere/x: no such file")
+	other := recorded(t)
+	check("compare -q --state --couchdbURL1 @"+url+" "+dir+" "+other, 0, "vecch: the same, 11 blocks, 129 keys of the state\n", "")
+	check("compare -q --state --couchdbURL1 @"+url+" --couchdbURL2 @"+url+" "+dir+" "+dir, 0, "vecch.two: the same, 3 blocks, 3 keys of the state\n", "")
+	check("compare -q --state "+dir+" "+other, 2, "", "no such file or directory; if it is in CouchDB, name the server")
+
+	f.Put("vecch_cc1", "k1", map[string]any{"~version": "none"})
+	check("verify -q", 1, "damage [state] http://"+address+"/vecch_cc1, document \"k1\", key \"cc1/k1\":\n    the document does not decode: document [k1]: no version of a key\n", "")
+	check("verify -q --json", 1, `"document": "\"k1\""`, "")
+	check("compare -q --state -c vecch --couchdbURL2 @"+url+" "+other+" "+dir, 1, `DIFFERENT in the state at key "k1" of namespace "cc1"`, "")
+	t.Setenv("CORE_LEDGER_STATE_COUCHDBCONFIG_PASSWORD", "hunter2")
+	check("verify", 2, "", "Error: CouchDB "+at+" refuses user [admin] with the password given")
+	t.Setenv("CORE_LEDGER_STATE_COUCHDBCONFIG_COUCHDBADDRESS", "127.0.0.1:1")
+	check("verify", 2, "", "Error: CouchDB at http://127.0.0.1:1 cannot be reached: ")
+	t.Setenv("CORE_LEDGER_STATE_COUCHDBCONFIG_COUCHDBADDRESS", "")
+	check("verify", 2, "", "Error: ledger.state.couchDBConfig.couchDBAddress isn't set")
+	held, err := ledger.Lock(filepath.Join(dir, "ledgersData"), vfs.OS())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer held.Close()
+	check("verify", 2, "", "Error: the peer is running")
 }

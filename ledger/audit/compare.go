@@ -103,6 +103,9 @@ func Compare(ctx context.Context, a, b *Dir, o CompareOptions) (*Comparison, err
 		c.Channels = append(c.Channels, x.r)
 		c.Same = c.Same && x.r.Same
 	}
+	if both := func(x *ChannelComparison) bool { return x.OnlyIn == 0 }; len(ids) > 0 && !slices.ContainsFunc(c.Channels, both) {
+		c.Same = false // nothing was compared
+	}
 	return c, nil
 }
 
@@ -161,7 +164,11 @@ func (x *comparer) run(ctx context.Context) error {
 			x.r.OnlyIn = 2
 		}
 		// A peer has not all channels of its orderer.
-		x.r.Same = x.o.Common || x.a.Kind != x.b.Kind
+		owner, other := x.a.Kind, x.b.Kind
+		if has[1] {
+			owner, other = other, owner
+		}
+		x.r.Same = x.o.Common || owner == Orderer && other == Peer
 		return nil
 	}
 	if x.o.State && (x.o.Servers[0] != nil || x.o.Servers[1] != nil) {

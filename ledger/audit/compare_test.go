@@ -84,6 +84,19 @@ func TestCompareChannels(t *testing.T) {
 	if !c.Same || len(c.Channels) != 2 || c.Channels[1].OnlyIn != 2 {
 		t.Error(show(c))
 	}
+	// One of the peer that the orderer has not is a difference, and so is having
+	// nothing in common.
+	nothing := ordererCopy(t)
+	must(t, os.Rename(filepath.Join(nothing, "chains/ch"), filepath.Join(nothing, "chains/system")))
+	for _, common := range []bool{false, true} {
+		if c = compare(t, peer, nothing, CompareOptions{Common: common}); c.Same || len(c.Channels) != 2 {
+			t.Error(show(c))
+		}
+	}
+	must(t, os.CopyFS(filepath.Join(peer, "ledgersData/chains/chains/system"), os.DirFS(filepath.Join(nothing, "chains/system"))))
+	if c = compare(t, peer, nothing, CompareOptions{}); c.Same {
+		t.Error(show(c))
+	}
 	if c = compare(t, orderer, ordererCopy(t), CompareOptions{}); c.Same || c.Channels[1].OnlyIn != 1 {
 		t.Error(show(c))
 	}

@@ -237,7 +237,7 @@ func (d *Dir) record(ctx context.Context, channel string, number uint64) (*recor
 	var found *record
 	err := d.each(ctx, channel, number, func(r *record) error {
 		if r.number() != number {
-			return fmt.Errorf("block [%d] of channel [%s]: %w", number, channel, ErrNotFound)
+			return d.noBlock(ctx, channel, number)
 		}
 		found = r
 		return errFound
@@ -246,9 +246,18 @@ func (d *Dir) record(ctx context.Context, channel string, number uint64) (*recor
 		return found, nil
 	}
 	if err == nil {
-		err = fmt.Errorf("block [%d] of channel [%s]: %w", number, channel, ErrNotFound)
+		err = d.noBlock(ctx, channel, number)
 	}
 	return nil, err
+}
+
+// noBlock says which blocks there are.
+func (d *Dir) noBlock(ctx context.Context, channel string, number uint64) error {
+	have := ""
+	if c, err := d.inspectChannel(ctx, channel); err == nil && c.Height > 0 && number >= c.Height {
+		have = fmt.Sprintf(", the last is [%d]", c.Height-1)
+	}
+	return fmt.Errorf("block [%d] of channel [%s]: %w%s", number, channel, ErrNotFound, have)
 }
 
 // Transaction shows the first transaction of an id. Without an index of ids, as

@@ -154,8 +154,8 @@ func TestKey(t *testing.T) {
 	if v, err = Key(d, channelID, "cc$$pstays", "p3"); err != nil || v.Text != "secret p3" {
 		t.Error(show(v), err)
 	}
-	if v, err = Key(d, channelID, "cc", "absent"); err != nil || v.Found || v.History != nil {
-		t.Error(show(v), err)
+	if _, err = Key(d, channelID, "cc", "absent"); !errors.Is(err, ErrNotFound) {
+		t.Error(err)
 	}
 	if _, err = Key(openDir(t, ordererCopy(t)), channelID, "cc", "a"); !errors.Is(err, ErrNotFound) {
 		t.Error(err)

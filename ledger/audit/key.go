@@ -1,7 +1,9 @@
 package audit
 
 import (
+	"errors"
 	"fmt"
+	"io/fs"
 	"strconv"
 	"strings"
 	"time"
@@ -60,6 +62,9 @@ func Key(d *Dir, channel, ns, key string) (*KeyView, error) {
 		return nil, fmt.Errorf("an orderer has no state: %w", ErrNotFound)
 	}
 	db, err := d.database(dbState)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("the directory has no state: it is in CouchDB, or the next start of the peer builds it: %w", err)
+	}
 	if err != nil {
 		return nil, err
 	}

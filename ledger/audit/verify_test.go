@@ -158,7 +158,7 @@ func TestLocks(t *testing.T) {
 	held, err := ledger.Lock(filepath.Join(dir, "ledgersData"), vfs.OS())
 	must(t, err)
 	_, err = Open(dir)
-	want := "as another peer node command is executing, wait for that command to complete its execution or terminate it before retrying: lock is already acquired on file " +
+	want := "the peer is running, or another command on its data, so they cannot be looked at: stop it, or look at a copy or a snapshot: lock is already acquired on file " +
 		filepath.Join(dir, "ledgersData", "fileLock")
 	if err == nil || err.Error() != want {
 		t.Error(err)

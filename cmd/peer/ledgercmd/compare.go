@@ -1,7 +1,6 @@
 package ledgercmd
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -23,8 +22,11 @@ func compareCmd(env *cli.Env) *cobra.Command {
 difference. Signatures may differ, since each orderer signs for itself; so may
 everything that only one of a peer and an orderer writes.
 
+States are compared with --state. If one is in CouchDB, the server is to be named.
+` + serverHelp + `
 Exit code 0: the same; 1: different; 2: wrong use, or it cannot be looked at.`,
-		RunE: action(env, func(ctx context.Context, args []string) error {
+		RunE: action(env, func(cmd *cobra.Command, args []string) error {
+			ctx := cmd.Context()
 			if len(args) != 2 {
 				return usageError{errors.New("two directories are needed")}
 			}
@@ -64,7 +66,7 @@ Exit code 0: the same; 1: different; 2: wrong use, or it cannot be looked at.`,
 	cmd.Flags().BoolVar(&state, "state", false, "Compare the states of two peers as well, key by key.")
 	cmd.Flags().BoolVar(&common, "common", false, "Compare only what both have: other heights, and channels of one alone, are no difference.")
 	for i, n := range []string{"1", "2"} {
-		cmd.Flags().StringVar(&urls[i], urlFlag+n, "", "CouchDB server that has the state of DIR"+n+": "+serverForm+".")
+		cmd.Flags().StringVar(&urls[i], urlFlag+n, "", "CouchDB server that has the state of DIR"+n+".")
 	}
 	cmd.Flags().StringVar(&rootCert, rootCertFlag, "", "File with the authorities that the servers are trusted by; those of the machine if not given.")
 	return cmd

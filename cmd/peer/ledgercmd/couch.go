@@ -14,7 +14,12 @@ import (
 )
 
 // serverForm is how a server is named on the command line.
-const serverForm = "http://user:password@host:port or https://…, or @ and the name of a file with that in it"
+const serverForm = "http[s]://[user:password@]host:port, or @FILE with that in it"
+
+const serverHelp = `A server is named as http[s]://[user:password@]host:port, or as @FILE, which has
+that in it: other users of the machine can see what is on the command line. Nothing
+on it is created, changed or indexed.
+`
 
 // openServer opens the CouchDB server that a flag names, for looking only; nil if
 // it names none.

@@ -33,7 +33,8 @@ With one of them: a block, a transaction or a key of the state, as JSON; member
 proto_decode. Nothing is verified on the way.
 
 Exit code 0: shown; 2: wrong use, not found, or it cannot be looked at.`,
-		RunE: action(env, func(ctx context.Context, args []string) (err error) {
+		RunE: action(env, func(cmd *cobra.Command, args []string) (err error) {
+			ctx := cmd.Context()
 			if err := noArguments(args); err != nil {
 				return err
 			}
@@ -79,7 +80,7 @@ func (q *question) ask(ctx context.Context, env *cli.Env, d *audit.Dir) (any, er
 			return nil, err
 		}
 		if len(all) != 1 {
-			return nil, usageError{errors.New("Must supply channel ID")}
+			return nil, usageError{fmt.Errorf("name a channel with -c: %s has %s", d.Path, audit.ListOf(all))}
 		}
 		channel = all[0]
 	}

@@ -6,7 +6,6 @@
 package ledgercmd
 
 import (
-	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -38,6 +37,14 @@ is in it, how does it differ from another? Nothing in the directory is changed.
 A directory is peer.fileSystemPath (or ledgersData below it) of a peer, or
 FileLedger.Location of an orderer; the layout tells which. Without --path, the
 directory is peer.fileSystemPath of core.yaml.`,
+		// Else a verb that does not exist would show the help and succeed.
+		DisableFlagsInUseLine: true,
+		RunE: action(env, func(cmd *cobra.Command, args []string) error {
+			if len(args) > 0 {
+				return usageError{fmt.Errorf("unknown command %q for %q", args[0], cmd.CommandPath())}
+			}
+			return cmd.Help()
+		}),
 	}
 	cmd.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
 		fmt.Fprintln(env.Stderr, "Error:", err)
@@ -53,14 +60,18 @@ type usageError struct{ error }
 
 // action runs a command and gives its errors an exit code. Interrupted, it ends
 // what is under way, so that nothing temporary is left.
-func action(env *cli.Env, run func(ctx context.Context, args []string) error) func(*cobra.Command, []string) error {
+func action(env *cli.Env, run func(cmd *cobra.Command, args []string) error) func(*cobra.Command, []string) error {
 	return func(cmd *cobra.Command, args []string) error {
 		ctx, stop := signal.NotifyContext(cmd.Context(), os.Interrupt, syscall.SIGTERM)
 		defer stop()
-		err := run(ctx, args)
+		cmd.SetContext(ctx)
+		err := run(cmd, args)
 		var exit *cli.Exit
 		if err == nil || errors.As(err, &exit) {
 			return err
+		}
+		if ctx.Err() != nil {
+			err = errors.New("interrupted")
 		}
 		fmt.Fprintln(env.Stderr, "Error:", err)
 		if usage := (usageError{}); errors.As(err, &usage) {
@@ -120,7 +131,7 @@ func (p *place) open() (d *audit.Dir, core *config.Core, err error) {
 
 func noArguments(args []string) error {
 	if len(args) > 0 {
-		return usageError{errors.New("trailing args detected")}
+		return usageError{fmt.Errorf("unexpected argument %q: a directory is named with --path", args[0])}
 	}
 	return nil
 }

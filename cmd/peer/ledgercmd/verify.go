@@ -1,7 +1,6 @@
 package ledgercmd
 
 import (
-	"context"
 	"fmt"
 	"io"
 	"strings"
@@ -26,12 +25,14 @@ there and follow each other, that their data are what the headers say, that they
 are signed as the channel demands; on a peer also that commit hashes, index,
 history, private data and the state's savepoint agree with the blocks. With
 --state, the state is compared with one that is built anew from the blocks in a
-temporary directory. A state in CouchDB is read over HTTP; nothing on the server is
-created, changed or indexed.
+temporary directory.
 
+A state in CouchDB is read from the server that core.yaml names, or --couchdbURL.
+` + serverHelp + `
 Exit code 0: sound (what the next start mends by itself counts as sound);
 1: damaged; 2: wrong use, or the directory cannot be looked at.`,
-		RunE: action(env, func(ctx context.Context, args []string) error {
+		RunE: action(env, func(cmd *cobra.Command, args []string) error {
+			ctx := cmd.Context()
 			if err := noArguments(args); err != nil {
 				return err
 			}
@@ -74,8 +75,8 @@ Exit code 0: sound (what the next start mends by itself counts as sound);
 	p.flags(cmd)
 	p.pathFlag(cmd)
 	cmd.Flags().BoolVar(&o.state, "state", false, "Compare the state with one built anew from the blocks; takes as much time and room as a rebuild.")
-	cmd.Flags().BoolVar(&o.couch, "couchdb", false, "The peer keeps its state in CouchDB, so there is none in the directory; it is looked at if the server is known.")
-	cmd.Flags().StringVar(&o.url, urlFlag, "", "CouchDB server that has the state: "+serverForm+"; that of core.yaml if --path is not given.")
+	cmd.Flags().BoolVar(&o.couch, "couchdb", false, "The peer keeps its state in CouchDB, so there is none in the directory; without a server, it is left out.")
+	cmd.Flags().StringVar(&o.url, urlFlag, "", "CouchDB server that has the state, if not that of core.yaml.")
 	cmd.Flags().StringVar(&o.rootCert, rootCertFlag, "", "File with the authorities that --"+urlFlag+" is trusted by; those of the machine if not given.")
 	cmd.Flags().StringVar(&o.temp, "tempDir", "", "Where to keep what has to be computed; the system's temporary directory if not given.")
 	return cmd
