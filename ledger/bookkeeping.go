@@ -7,6 +7,7 @@ import (
 	"math"
 	"slices"
 
+	"github.com/heddle-ledger/heddle/internal/flog"
 	"github.com/heddle-ledger/heddle/ledger/bookkeeper"
 	"github.com/heddle-ledger/heddle/ledger/mvcc"
 	"github.com/heddle-ledger/heddle/ledger/pvtstore"
@@ -58,10 +59,20 @@ func anyMetadata(s *state.Space) bool {
 // schedule adds the private keys and key hashes that the updates write to the
 // schedule (LEDGER §14.2).
 func (l *Ledger) schedule(u *mvcc.Updates, block uint64, b *bookkeeper.Changes) error {
+	var unknown []mvcc.Collection
+	defer func() {
+		if len(unknown) > 0 {
+			l.log.Warningf("[%s] Valid transactions of block [%d] write to [%d] collections that are not deployed. The first one is [%s:%s]",
+				l.id, block, len(unknown), flog.Foreign(unknown[0].Namespace), flog.Foreign(unknown[0].Name))
+		}
+	}()
 	for _, c := range u.AllCollections() {
-		btl, err := l.lifeOf(c.Namespace, c.Name)
+		btl, known, err := l.lifeOf(c.Namespace, c.Name)
 		if err != nil {
 			return err
+		}
+		if !known {
+			unknown = append(unknown, c)
 		}
 		expiring := expiringBlock(block, btl)
 		if expiring == math.MaxUint64 {
@@ -181,14 +192,13 @@ func (l *Ledger) writtenIn(block uint64, ns string, keys []string) ([]bool, erro
 // does not ask whether a collection is deployed, so any endorser can get writes
 // to one that is not into a valid transaction. A 1.4 peer stops at such a block
 // for good (LEDGER §14.3); here what was written never expires.
-func (l *Ledger) lifeOf(ns, coll string) (uint64, error) {
-	btl, err := l.blockToLive(ns, coll)
+func (l *Ledger) lifeOf(ns, coll string) (btl uint64, known bool, err error) {
+	btl, err = l.blockToLive(ns, coll)
 	var unknown *pvtstore.UnknownCollectionError
 	if errors.As(err, &unknown) {
-		l.log.Warningf("[%s] A valid transaction writes to a collection that is not deployed: %s", l.id, unknown)
-		return 0, nil
+		return 0, false, nil
 	}
-	return btl, err
+	return btl, true, err
 }
 
 // blockToLive is the block-to-live of a collection as it was deployed when
@@ -205,11 +215,9 @@ func (l *Ledger) blockToLive(ns, coll string) (uint64, error) {
 		return 0, err
 	}
 	if v != nil {
-		for _, c := range l.deployedCollections(ns, v.Value).GetConfig() {
-			if s := c.GetStaticCollectionConfig(); s.GetName() == coll {
-				l.btl[key] = s.GetBlockToLive()
-				return s.GetBlockToLive(), nil
-			}
+		if c, ok := l.deployedCollection(ns, v.Value, coll); ok {
+			l.btl[key] = c.GetBlockToLive()
+			return c.GetBlockToLive(), nil
 		}
 	}
 	return 0, &pvtstore.UnknownCollectionError{Namespace: ns, Collection: coll}

@@ -79,6 +79,7 @@ func (l *Ledger) CommitContext(ctx context.Context, b *protoutil.Block, private 
 		return fmt.Errorf("block number should have been %d but was %d", want, c.number)
 	}
 	defer c.deployed()
+	defer l.packages.forget()
 	if err := c.decide(); err != nil {
 		return err
 	}

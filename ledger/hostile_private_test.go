@@ -1,16 +1,21 @@
 package ledger
 
 import (
+	"bytes"
 	"crypto/sha256"
+	"fmt"
 	"path"
+	"runtime"
 	"testing"
 
 	"github.com/hyperledger/fabric-protos-go-apiv2/ledger/rwset"
 	"github.com/hyperledger/fabric-protos-go-apiv2/ledger/rwset/kvrwset"
 	"github.com/hyperledger/fabric-protos-go-apiv2/peer"
 
+	"github.com/heddle-ledger/heddle/internal/flog"
 	"github.com/heddle-ledger/heddle/internal/protoutil"
 	"github.com/heddle-ledger/heddle/internal/vfs"
+	sets "github.com/heddle-ledger/heddle/ledger/rwset"
 )
 
 // notAWriteSet is private data that do not decode.
@@ -80,5 +85,56 @@ func TestPrivateDataThatDoNotDecode(t *testing.T) {
 			t.Errorf("height %d", h)
 		}
 		must(t, p.Close())
+	}
+}
+
+// TestThousandsOfCollections: a block that writes to all collections of a large
+// package, and to as many that are not deployed, is committed without decoding
+// the package for each, and told of in one line.
+func TestThousandsOfCollections(t *testing.T) {
+	const many = 1500
+	var out bytes.Buffer
+	logging, err := flog.New(&out, "%{message}", "warning")
+	must(t, err)
+	cfg := vectorConfig(t, vfs.NewMem())
+	cfg.Log = logging.Root()
+	p := openProvider(t, cfg)
+	l, err := p.Create(genesisOf("ch"))
+	must(t, err)
+	commit := func(fill func(*sets.Builder)) {
+		last, err := l.BlockByNumber(l.Height() - 1)
+		must(t, err)
+		r := sets.NewBuilder()
+		fill(r)
+		b, _ := blockOf(t, last, r)
+		must(t, l.Commit(b))
+	}
+	pkg := &peer.CollectionConfigPackage{}
+	for i := range many {
+		pkg.Config = append(pkg.Config, &peer.CollectionConfig{Payload: &peer.CollectionConfig_StaticCollectionConfig{
+			StaticCollectionConfig: &peer.StaticCollectionConfig{Name: fmt.Sprint("c", i), BlockToLive: 5},
+		}})
+	}
+	commit(func(r *sets.Builder) {
+		r.Write("lscc", "cc", []byte("definition"))
+		r.Write("lscc", "cc~collection", protoutil.Marshal(pkg))
+	})
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	commit(func(r *sets.Builder) {
+		for i := range many {
+			r.WritePrivate("cc", fmt.Sprint("c", i), "k", []byte("v"))
+			r.WritePrivate("cc", fmt.Sprint("none", i), "k", []byte("v"))
+		}
+	})
+	runtime.ReadMemStats(&after)
+	if used := (after.TotalAlloc - before.TotalAlloc) >> 20; used > 200 {
+		t.Errorf("%d MiB", used)
+	}
+	if n := bytes.Count(out.Bytes(), []byte("\n")); n > 2 {
+		t.Errorf("%d lines in the log: %.500s", n, out.Bytes())
+	}
+	if btl, err := l.blockToLive("cc", fmt.Sprint("c", many-1)); btl != 5 || err != nil {
+		t.Errorf("block to live %d, %v", btl, err)
 	}
 }

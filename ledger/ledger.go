@@ -45,6 +45,8 @@ type Ledger struct {
 	btlMu sync.Mutex // guards btl
 	btl   map[mvcc.Collection]uint64
 
+	packages packageMemo
+
 	// commitMu serialises commits; it guards the fields of this group.
 	commitMu   sync.Mutex
 	validator  mvcc.Validator

@@ -1,8 +1,10 @@
 package ledger
 
 import (
+	"bytes"
 	"slices"
 	"strings"
+	"sync"
 
 	"github.com/hyperledger/fabric-protos-go-apiv2/peer"
 
@@ -67,10 +69,11 @@ func (l *Ledger) newlyEligible(c *lifecycleChange) ([]string, error) {
 	if !c.collectionsWritten {
 		return nil, nil
 	}
-	before, err := l.committedCollections(c.chaincode)
-	if err != nil || before == nil {
+	raw, err := l.committedCollections(c.chaincode)
+	if err != nil || raw == nil {
 		return nil, err
 	}
+	before := l.deployedCollections(c.chaincode, raw)
 	after := l.deployedCollections(c.chaincode, c.collections)
 	old := map[string]*peer.CollectionPolicyConfig{}
 	for _, cfg := range before.GetConfig() {
@@ -91,18 +94,15 @@ func (l *Ledger) newlyEligible(c *lifecycleChange) ([]string, error) {
 	return out, nil
 }
 
-// committedCollections returns the collection package of a deployed chaincode,
-// nil if it is not deployed or has none.
-func (l *Ledger) committedCollections(chaincode string) (*peer.CollectionConfigPackage, error) {
+// committedCollections returns the marshalled collection package of a deployed
+// chaincode, nil if it is not deployed or has none.
+func (l *Ledger) committedCollections(chaincode string) ([]byte, error) {
 	definition, err := l.latest.Get(lifecycleNamespace, chaincode)
 	if err != nil || definition == nil {
 		return nil, err
 	}
 	v, err := l.latest.Get(lifecycleNamespace, collectionKey(chaincode))
-	if err != nil || v == nil {
-		return nil, err
-	}
-	return l.deployedCollections(chaincode, v.Value), nil
+	return valueOf(v), err
 }
 
 // deployedCollections decodes a collection package on the way of a commit. One
@@ -116,6 +116,41 @@ func (l *Ledger) deployedCollections(chaincode string, raw []byte) *peer.Collect
 		return &peer.CollectionConfigPackage{}
 	}
 	return pkg
+}
+
+// packageMemo holds the collection package that was asked for last, by name. A block
+// may write to thousands of collections, each of which has to be looked up in a
+// package of thousands.
+type packageMemo struct {
+	mu    sync.Mutex // guards what follows
+	raw   []byte     // the package, nil if there is none
+	named map[string]*peer.StaticCollectionConfig
+}
+
+// forget gives the memory back, at the end of a block.
+func (m *packageMemo) forget() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.raw, m.named = nil, nil
+}
+
+// deployedCollection is the configuration of one collection in the package of a
+// chaincode; ok is false if it is not there. raw must not change any more.
+func (l *Ledger) deployedCollection(chaincode string, raw []byte, name string) (c *peer.StaticCollectionConfig, ok bool) {
+	m := &l.packages
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.named == nil || !bytes.Equal(m.raw, raw) {
+		m.raw, m.named = raw, map[string]*peer.StaticCollectionConfig{}
+		for _, cfg := range l.deployedCollections(chaincode, raw).GetConfig() {
+			s := cfg.GetStaticCollectionConfig()
+			if _, twice := m.named[s.GetName()]; !twice { // the first one counts
+				m.named[s.GetName()] = s
+			}
+		}
+	}
+	c, ok = m.named[name]
+	return c, ok
 }
 
 // isMember tells whether this peer's organisation is a member of a collection;

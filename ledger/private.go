@@ -132,16 +132,12 @@ func (c *commit) allMissing() (map[uint64][]MissingCollection, error) {
 // eligible tells whether this peer's organisation is a member of a collection as
 // it is deployed before the block.
 func (l *Ledger) eligible(chaincode, name string) (bool, error) {
-	pkg, err := l.committedCollections(chaincode)
-	if err != nil {
+	raw, err := l.committedCollections(chaincode)
+	if err != nil || raw == nil {
 		return false, err
 	}
-	for _, cfg := range pkg.GetConfig() {
-		if s := cfg.GetStaticCollectionConfig(); s.GetName() == name {
-			return l.isMember(name, s.GetMemberOrgsPolicy()), nil
-		}
-	}
-	return false, nil
+	c, ok := l.deployedCollection(chaincode, raw, name)
+	return ok && l.isMember(name, c.GetMemberOrgsPolicy()), nil
 }
 
 func (c *commit) commitPrivate() error {

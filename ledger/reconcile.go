@@ -46,6 +46,7 @@ func (l *Ledger) CommitReconciled(data []ReconciledData) ([]HashMismatch, error)
 	if reason := l.stopReason(); reason != nil {
 		return nil, reason
 	}
+	defer l.packages.forget()
 	if err := l.finishOld(); err != nil { // of an earlier call that failed
 		return nil, err
 	}
@@ -231,7 +232,7 @@ func (l *Ledger) applyOldWrite(batch *state.Batch, books *bookkeeper.Changes, k 
 	if w.Delete {
 		return nil
 	}
-	btl, err := l.lifeOf(k.ns, k.coll)
+	btl, _, err := l.lifeOf(k.ns, k.coll)
 	if err != nil {
 		return err
 	}

@@ -196,6 +196,7 @@ func (r *replay) apply(b *protoutil.Block, f foreseen) error {
 
 func (r *replay) applyState(c *commit, f foreseen) error {
 	l := r.l
+	defer l.packages.forget()
 	if err := c.beginPrivate(); err != nil {
 		return err
 	}
