@@ -318,8 +318,8 @@ func TestLedgerCouchDB(t *testing.T) {
 	check("verify", 2, "", "Error: CouchDB "+at+" refuses user [admin] with the password given")
 	t.Setenv("CORE_LEDGER_STATE_COUCHDBCONFIG_COUCHDBADDRESS", "127.0.0.1:1")
 	check("verify", 2, "", "Error: CouchDB at http://127.0.0.1:1 cannot be reached: ")
-	t.Setenv("CORE_LEDGER_STATE_COUCHDBCONFIG_COUCHDBADDRESS", "")
-	check("verify", 2, "", "Error: ledger.state.couchDBConfig.couchDBAddress isn't set")
+	t.Setenv("CORE_LEDGER_STATE_COUCHDBCONFIG_COUCHDBADDRESS", "ftp://x")
+	check("verify", 2, "", "Error: address of CouchDB must be host:port")
 	held, err := ledger.Lock(filepath.Join(dir, "ledgersData"), vfs.OS())
 	if err != nil {
 		t.Fatal(err)
