@@ -249,7 +249,8 @@ func couchDamages() map[string]struct {
 		"new member": {change("late", map[string]any{"more": 1}), nil, []string{`damage ch_$marbles "late" "Marbles/late": the state has value "{\"more\":1,\"z\":true}" of version {BlockNum: 15`}},
 		"no version": {
 			change("late", map[string]any{"~version": nil}),
-			[]string{`damage ch_$marbles "late" "Marbles/late": the document does not decode: document [late]: no version of a key: the member ~version is missing`}, nil,
+			[]string{`damage ch_$marbles "late" "Marbles/late": the document does not decode: document [late]: no version of a key: the member ~version is missing`},
+			nil,
 		},
 		"bad version":     {change("late", map[string]any{"~version": "what?"}), []string{`damage ch_$marbles "late" "Marbles/late": the document does not decode: document [late]: no version`}, nil},
 		"version no text": {change("late", map[string]any{"~version": 5}), []string{`damage ch_$marbles "late" "Marbles/late": the document does not decode: malformed document`}, nil},
@@ -258,13 +259,15 @@ func couchDamages() map[string]struct {
 		"future version":  {change("late", map[string]any{"~version": "16:0"}), []string{`damage ch_$marbles "late" "Marbles/late": the value is of block [16], but there are 16 blocks`}, []string{`damage ch_$marbles "late" "Marbles/late": the state has`}},
 		"metadata": {
 			change("late", map[string]any{"~version": versionText("\x0a\x03\x01\x0f\x00\x12\x02\xff\xff")}),
-			[]string{`damage ch_$marbles "late" "Marbles/late": the metadata of the key do not decode: ffff`}, []string{`damage ch_$marbles "late" "Marbles/late": the state has`},
+			[]string{`damage ch_$marbles "late" "Marbles/late": the metadata of the key do not decode: ffff`},
+			[]string{`damage ch_$marbles "late" "Marbles/late": the state has`},
 		},
 		"no attachment":    {change("binary", map[string]any{"_attachments": nil}), nil, []string{`damage ch_$marbles "binary" "Marbles/binary": the state has value "{}" of`}},
 		"other attachment": {change("binary", map[string]any{"_attachments": map[string]any{"valueBytes": map[string]any{"data": "AAA=", "content_type": "x/y"}}}), nil, []string{`damage ch_$marbles "binary" "Marbles/binary": the state has value "\x00\x00"`}},
 		"beside attachment": {
 			change("binary", map[string]any{"owner": "me"}),
-			[]string{`warning ch_$marbles "binary" "Marbles/binary": the document has member "owner", which no peer writes beside its value`}, nil,
+			[]string{`warning ch_$marbles "binary" "Marbles/binary": the document has member "owner", which no peer writes beside its value`},
+			nil,
 		},
 		"composite key": {change("\x00color\x00red\x00m2\x00", map[string]any{"v": 2}), nil, []string{`damage ch_$marbles "\x00color\x00red\x00m2\x00" "Marbles/\x00color\x00red\x00m2\x00": the state has value "{\"v\":2}"`}},
 		"lost": {
@@ -272,7 +275,8 @@ func couchDamages() map[string]struct {
 				remove(t, address, db, "~")
 				remove(t, address, db, "\x00color\x00blue\x00m1\x00")
 			},
-			nil, []string{
+			nil,
+			[]string{
 				`damage ch_$marbles "\x00color\x00blue\x00m1\x00" "Marbles/\x00color\x00blue\x00m1\x00": the state has no such key, a rebuild from the blocks gives value "\x00"`,
 				`damage ch_$marbles "~" "Marbles/~": the state has no such key`,
 			},
@@ -281,31 +285,37 @@ func couchDamages() map[string]struct {
 			func(t testing.TB, address string) {
 				request(t, http.MethodPut, address, db, "stray", "", map[string]any{"a": 1, "~version": "3:0"})
 			},
-			nil, []string{`damage ch_$marbles "stray" "Marbles/stray": the state has value "{\"a\":1}" of version {BlockNum: 3, TxNum: 0}, a rebuild from the blocks gives no such key`},
+			nil,
+			[]string{`damage ch_$marbles "stray" "Marbles/stray": the state has value "{\"a\":1}" of version {BlockNum: 3, TxNum: 0}, a rebuild from the blocks gives no such key`},
 		},
 		"lost hash": {
 			func(t testing.TB, address string) { remove(t, address, "ch_cc$$hstays", hashOf("p3")) },
-			nil, []string{`damage ch_cc$$hstays "` + hashOf("p3") + `" "cc$$hstays/`},
+			nil,
+			[]string{`damage ch_cc$$hstays "` + hashOf("p3") + `" "cc$$hstays/`},
 		},
 		"lost private": {
 			func(t testing.TB, address string) { remove(t, address, "ch_cc$$pstays", "p3") },
-			nil, []string{`damage ch_cc$$pstays "p3" "cc$$pstays/p3": the state has no such key, a rebuild from the blocks gives value "secret p3"`},
+			nil,
+			[]string{`damage ch_cc$$pstays "p3" "cc$$pstays/p3": the state has no such key, a rebuild from the blocks gives value "secret p3"`},
 		},
 		"no hash": {
 			func(t testing.TB, address string) {
 				request(t, http.MethodPut, address, "ch_cc$$hstays", "plain key", "", map[string]any{"~version": "3:0"})
 			},
-			[]string{`damage ch_cc$$hstays "plain key" "cc$$hstays/plain key": the document does not decode: the identifier is no hash in base64`}, nil,
+			[]string{`damage ch_cc$$hstays "plain key" "cc$$hstays/plain key": the document does not decode: the identifier is no hash in base64`},
+			nil,
 		},
 		"database": {
 			func(t testing.TB, address string) { request(t, http.MethodDelete, address, "ch_cc", "", "", nil) },
-			[]string{`damage ch_cc  : the database is missing, though block [2] wrote to it`}, nil,
+			[]string{`damage ch_cc  : the database is missing, though block [2] wrote to it`},
+			nil,
 		},
 		"private database": {
 			func(t testing.TB, address string) {
 				request(t, http.MethodDelete, address, "ch_cc$$pstays", "", "", nil)
 			},
-			nil, []string{`damage ch_cc$$pstays  : the database is missing, though a rebuild from the blocks has 2 keys in it`},
+			nil,
+			[]string{`damage ch_cc$$pstays  : the database is missing, though a rebuild from the blocks has 2 keys in it`},
 		},
 		"behind": {
 			savepoint(map[string]any{"BlockNum": 10}), []string{`repair ch_ "statedb_savepoint" : the state database ends before blocks [11] to [15]`}, nil,
@@ -321,7 +331,8 @@ func couchDamages() map[string]struct {
 		},
 		"no savepoint": {
 			func(t testing.TB, address string) { remove(t, address, "ch_", couchdb.SavepointID) },
-			[]string{`repair ch_ "statedb_savepoint" : there is no savepoint, but 27 keys in 9 databases at http://`}, nil,
+			[]string{`repair ch_ "statedb_savepoint" : there is no savepoint, but 27 keys in 9 databases at http://`},
+			nil,
 		},
 		"no savepoint, of another chain": {
 			func(t testing.TB, address string) {
@@ -347,7 +358,8 @@ func couchDamages() map[string]struct {
 				request(t, http.MethodPut, address, "ch_stranger", "", "", nil)
 				request(t, http.MethodPut, address, "ch_stranger", "k", "", map[string]any{"a": 1})
 			},
-			[]string{`warning ch_stranger  : by its name the database, with 1 documents, is of this channel, but no block writes to its namespace`}, nil,
+			[]string{`warning ch_stranger  : by its name the database, with 1 documents, is of this channel, but no block writes to its namespace`},
+			nil,
 		},
 	}
 }
