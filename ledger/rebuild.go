@@ -101,7 +101,7 @@ func RebuildDatabases(ctx context.Context, cfg Config) (err error) {
 		case err == nil:
 			errs = append(errs, l.ReplayDifference())
 		case ctx.Err() != nil, IsFatal(err):
-			return errors.Join(append(errs, err)...)
+			return errors.Join(append(errs, fmt.Errorf("channel [%s]: %w", id, err))...)
 		default:
 			errs = append(errs, fmt.Errorf("channel [%s]: %w", id, err))
 		}

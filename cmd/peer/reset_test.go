@@ -44,3 +44,42 @@ func TestResetAndRollback(t *testing.T) {
 		t.Errorf("left %v, %v", left, err)
 	}
 }
+
+// TestDamagedBlocks: the error of each command tells how to go on.
+func TestDamagedBlocks(t *testing.T) {
+	sample(t)
+	t.Setenv("FABRIC_LOGGING_SPEC", "error")
+	dir := recorded(t)
+	t.Setenv("CORE_PEER_FILESYSTEMPATH", dir)
+	file := filepath.Join(dir, "ledgersData/chains/chains/vecch/blockfile_000000")
+	raw, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	raw[0] ^= 0x55
+	if err := os.WriteFile(file, raw, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, line := range []string{"reset", "rollback -c vecch -b 5", "rebuild-dbs --now", "start"} {
+		stdout, stderr, code := execute(t, append([]string{"node"}, strings.Fields(line)...)...)
+		if code == 0 || stdout != "" || !strings.Contains(stderr, file+" is damaged at offset 0: ") ||
+			!strings.Contains(stderr, ". Run `peer ledger verify`: it tells how far the damage goes and what to do\n") {
+			t.Errorf("%s: exit code %d, %s%s", line, code, stdout, stderr)
+		}
+	}
+}
+
+// TestRebuildNamesNoChannel: who names a channel does not expect that the
+// databases of all are dropped.
+func TestRebuildNamesNoChannel(t *testing.T) {
+	sample(t)
+	dir := recorded(t)
+	t.Setenv("CORE_PEER_FILESYSTEMPATH", dir)
+	_, stderr, code := execute(t, "node", "rebuild-dbs", "vecch")
+	if code != 1 || !strings.HasPrefix(stderr, "Error: unexpected argument \"vecch\": the databases of all channels are dropped\n") {
+		t.Errorf("exit code %d, %s", code, stderr)
+	}
+	if _, err := os.Stat(filepath.Join(dir, "ledgersData/stateLeveldb")); err != nil {
+		t.Error(err)
+	}
+}

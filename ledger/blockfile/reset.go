@@ -70,6 +70,9 @@ func resetChannel(cfg Config, id string) error {
 		return err
 	}
 	if !ok && len(nums) == 1 {
+		if err := f.headless(id); err != nil {
+			return err
+		}
 		cfg.Log.Infof("Channel [%s] has no block yet, nothing to reset", id)
 		return nil
 	}
@@ -93,6 +96,17 @@ func resetChannel(cfg Config, id string) error {
 	r := beginRemoval(cfg.Progress, Walk{Channel: id, Work: WorkReset, Total: last}, last)
 	defer r.watch.Done()
 	return f.cutAfter(nums, location{file: 0, offset: end}, r)
+}
+
+// headless is an error if a first file in which no block was found, as that of a
+// channel whose creation was cut short, has blocks behind damage.
+func (f *files) headless(id string) error {
+	s := Store{files: f}
+	at, found, err := s.laterBlock(tip{checkpoint: checkpoint{empty: true}}, 0, 0)
+	if err == nil && found {
+		err = &DamageError{Channel: id, File: f.path(0), Reason: fmt.Sprintf("block [0] expected; a later block follows at offset %d", at)}
+	}
+	return err
 }
 
 // genesis reads the body of record 0 and tells where the record ends.

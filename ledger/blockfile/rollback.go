@@ -42,9 +42,14 @@ func PlanRollback(cfg Config, id string, target uint64) (*Rollback, error) {
 	if err != nil {
 		return nil, err
 	}
-	if r.last, _, err = f.lastBlock(nums); err != nil {
+	last, ok, err := f.lastBlock(nums)
+	if err == nil && !ok {
+		err = f.headless(id)
+	}
+	if err != nil {
 		return nil, err
 	}
+	r.last = last
 	if err := r.askIndex(); err != nil {
 		return nil, err
 	}

@@ -1,6 +1,7 @@
 package blockfile
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"maps"
@@ -263,6 +264,31 @@ func TestResetOfSmallFiles(t *testing.T) {
 	wantIndex, wantFiles := content(t, smallFilesDir(t, 1))
 	if !maps.Equal(index, wantIndex) || !maps.Equal(files, wantFiles) {
 		t.Errorf("files %v", slices.Sorted(maps.Keys(files)))
+	}
+}
+
+// TestResetOfDamagedGenesis: what cannot be read is not taken for nothing.
+func TestResetOfDamagedGenesis(t *testing.T) {
+	fsys := vfs.NewMem()
+	cfg := testConfig(t, fsys)
+	cfg.MaxFileSize = 0 // one file
+	p, s := openBF(t, cfg)
+	appendAll(t, s, vectorBlocks(t))
+	must(t, p.Close())
+	const file = "/d/chains/bf/blockfile_000000"
+	raw, err := vfs.ReadFile(fsys, file)
+	must(t, err)
+	raw[0] ^= 0x55
+	must(t, vfs.WriteFile(fsys, file, raw, 0o640))
+	_, planned := PlanRollback(testConfig(t, fsys), "bf", 3)
+	for _, err := range []error{planned, Reset(testConfig(t, fsys))} {
+		var damage *DamageError
+		if !errors.As(err, &damage) || damage.Offset != 0 || !strings.Contains(err.Error(), "block [0] expected; a later block follows at offset ") {
+			t.Errorf("got %v", err)
+		}
+	}
+	if left, err := vfs.ReadFile(fsys, file); err != nil || !bytes.Equal(left, raw) {
+		t.Errorf("the file was changed, %v", err)
 	}
 }
 

@@ -2,6 +2,7 @@ package nodecmd
 
 import (
 	"errors"
+	"fmt"
 	"syscall"
 
 	"github.com/spf13/cobra"
@@ -19,9 +20,12 @@ func rebuildDBs(env *cli.Env) *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "rebuild-dbs", Short: "Rebuilds databases.", Hidden: true,
 		Long: "Drops the databases for all the channels and rebuilds them upon peer restart. When the command is executed, the peer must be offline.",
-		RunE: func(cmd *cobra.Command, _ []string) error {
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if len(args) != 0 { // a channel, perhaps
+				return fmt.Errorf("unexpected argument %q: the databases of all channels are dropped", args[0])
+			}
 			if !now {
-				return ledger.DropDatabases(cmd.Context(), ledgerConfig(cmd.Context(), env))
+				return advised(ledger.DropDatabases(cmd.Context(), ledgerConfig(cmd.Context(), env)))
 			}
 			cli.Checked(cmd)
 			return rebuildNow(cmd, env)
@@ -40,5 +44,5 @@ func rebuildNow(cmd *cobra.Command, env *cli.Env) error {
 	if err != nil && ctx.Err() != nil {
 		return errInterrupted
 	}
-	return err
+	return advised(err)
 }

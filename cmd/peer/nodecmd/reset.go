@@ -2,11 +2,14 @@ package nodecmd
 
 import (
 	"context"
+	"errors"
+	"fmt"
 
 	"github.com/spf13/cobra"
 
 	"github.com/heddle-ledger/heddle/cmd/peer/cli"
 	"github.com/heddle-ledger/heddle/ledger"
+	"github.com/heddle-ledger/heddle/ledger/blockfile"
 	"github.com/heddle-ledger/heddle/peer/node"
 )
 
@@ -17,9 +20,18 @@ func reset(env *cli.Env) *cobra.Command {
 		Use: "reset", Short: "Resets the node.",
 		Long: "Resets all channels to the genesis block. When the command is executed, the peer must be offline. When the peer starts after the reset, it will receive blocks starting with block number one from an orderer or another peer to rebuild the block store and state database.",
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			return ledger.Reset(ledgerConfig(cmd.Context(), env))
+			return advised(ledger.Reset(ledgerConfig(cmd.Context(), env)))
 		},
 	}
+}
+
+// advised adds the way out to an error that comes from damaged blocks.
+func advised(err error) error {
+	var damage *blockfile.DamageError
+	if !errors.As(err, &damage) {
+		return err
+	}
+	return fmt.Errorf("%w. Run `peer ledger verify`: it tells how far the damage goes and what to do", err)
 }
 
 // ledgerConfig is what the commands on a peer at rest need to know. Progress is

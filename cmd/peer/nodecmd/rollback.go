@@ -21,7 +21,7 @@ func rollback(env *cli.Env) *cobra.Command {
 			if channelID == "" {
 				return errors.New("Must supply channel ID")
 			}
-			return ledger.Rollback(ledgerConfig(cmd.Context(), env), channelID, blockNumber)
+			return advised(ledger.Rollback(ledgerConfig(cmd.Context(), env), channelID, blockNumber))
 		},
 	}
 	cmd.Flags().StringVarP(&channelID, "channelID", "c", "", "Channel to rollback.")

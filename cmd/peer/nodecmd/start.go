@@ -30,6 +30,7 @@ func serve(ctx context.Context, env *cli.Env, dev bool) error {
 	}
 	var failed *run.StartError
 	if errors.As(err, &failed) {
+		failed.Err = advised(failed.Err)
 		switch failed.Severity {
 		case run.Fatal:
 			log.Fatalf("%s", failed)
