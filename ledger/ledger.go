@@ -31,6 +31,7 @@ type Ledger struct {
 	progress   Progress
 	lateBlocks int              // most that a replay holds back
 	differs    *CommitHashError // set while the ledger is opened
+	rebuilt    bool             // the state was empty when the ledger was opened
 
 	blocks  *blockfile.Store
 	state   state.DB

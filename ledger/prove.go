@@ -39,7 +39,9 @@ func (l *Ledger) decideHeld(ctx context.Context, held *common.Block) error {
 // isTrue tells whether the codes and the commit hash of a block are those that
 // it was committed with. The commit hash tells, which is over the codes and their
 // outcome (LEDGER §13.2); where there is none, as in a genesis block, little can be
-// known. If blocks before differ from what they lead to, nothing can.
+// known. If blocks before differ from what they lead to, nothing can. Nor can it if
+// the outcome takes values of a state that was built anew, and that state may have
+// others: then the block may have been acknowledged, and it stays (adr/0009).
 func (l *Ledger) isTrue(b *common.Block) (bool, error) {
 	block := protoutil.ParseBlock(b)
 	flags := block.Flags()
@@ -65,16 +67,45 @@ func (l *Ledger) isTrue(b *common.Block) (bool, error) {
 		return false, nil
 	}
 	var failed error // of the state, which says nothing about the block
+	doubtful := false
 	v := l.validatorOn(lookUp(func(ns, key string) (*state.Value, error) {
 		value, err := l.enduringState().Get(ns, key)
+		if err == nil && l.rebuilt && !doubtful {
+			doubtful, err = l.doubtful(ns)
+		}
 		if err != nil {
 			failed = err
 		}
 		return value, err
 	}))
+	// Metadata do not enter the hash: what is asked for are the values of keys of
+	// which nothing but the metadata are written.
+	v.MetadataUsed = func(string) bool { return false }
 	result, err := v.Replay(block, flags)
-	if failed != nil {
+	switch {
+	case failed != nil:
 		return false, failed
+	case err != nil:
+		return false, nil //nolint:nilerr // so it can not have been committed
 	}
-	return err == nil && bytes.Equal(result.Updates.CommitHash(result.Flags, previous), stored), nil
+	return doubtful || bytes.Equal(result.Updates.CommitHash(result.Flags, previous), stored), nil
+}
+
+// doubtful tells whether a namespace may have other values in a state that was
+// built anew than in the one before, although all blocks gave their commit hashes:
+// these know neither what has expired nor how CouchDB spells a value.
+func (l *Ledger) doubtful(ns string) (bool, error) {
+	if _, ok := l.state.(state.Reshaper); ok {
+		return true, nil
+	}
+	chaincode, coll, kind := state.SplitNamespace(ns)
+	if kind == 0 {
+		return false, nil
+	}
+	raw, err := l.committedCollections(chaincode)
+	if err != nil || raw == nil {
+		return true, err
+	}
+	c, ok := l.deployedCollection(chaincode, raw, coll)
+	return !ok || c.GetBlockToLive() > 0, nil
 }

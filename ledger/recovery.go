@@ -142,6 +142,7 @@ func (l *Ledger) stateNext() (uint64, error) {
 		return 0, err
 	}
 	if sp == nil {
+		l.rebuilt = true
 		return 0, l.checkLeftovers()
 	}
 	return sp.Block + 1, nil
