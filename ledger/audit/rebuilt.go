@@ -6,10 +6,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"iter"
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
+	"syscall"
 
 	"github.com/heddle-ledger/heddle/internal/flog"
 	"github.com/heddle-ledger/heddle/internal/progress"
@@ -35,6 +38,9 @@ func (v *verifier) compareRebuilt(ctx context.Context) (err error) {
 	if rerr := v.rebuild(ctx, temp); rerr != nil {
 		if ctx.Err() != nil {
 			return context.Cause(ctx)
+		}
+		if noFault(rerr, temp) {
+			return fmt.Errorf("the state cannot be built anew in the temporary directory, choose another with --tempDir: %w", rerr)
 		}
 		f := Finding{Severity: Damage, Kind: checkState, Database: dbState, Remedy: remedyCopy}
 		if v.couch != nil {
@@ -65,6 +71,14 @@ func (v *verifier) compareRebuilt(ctx context.Context) (err error) {
 	}
 	v.conclude(checkState, detail)
 	return nil
+}
+
+// noFault tells whether an error says nothing about the ledger: the disk is full, or
+// something is wrong with the temporary directory.
+func noFault(err error, temp string) bool {
+	var at *fs.PathError
+	return errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) || errors.Is(err, syscall.EMFILE) ||
+		errors.As(err, &at) && (at.Path == temp || strings.HasPrefix(at.Path, temp+"/"))
 }
 
 // rebuild opens the channel in an overlay in which what can be rebuilt is
