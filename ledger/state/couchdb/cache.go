@@ -14,6 +14,7 @@ type docKey struct {
 type cache[V any] struct {
 	weigh func(V) int // bytes
 	room  int
+	share func() int // of what all channels have room for together; nil: no less than room
 
 	mu         sync.Mutex // guards what follows
 	young, old map[docKey]V
@@ -77,9 +78,16 @@ func (c *cache[V]) put(k docKey, v V) {
 	}
 	c.young[k] = v
 	c.size += c.weight(k, v)
-	if c.size > c.room/2 {
+	if c.size > c.limit()/2 {
 		c.old, c.young, c.size = c.young, map[docKey]V{}, 0
 	}
+}
+
+func (c *cache[V]) limit() int {
+	if c.share == nil {
+		return c.room
+	}
+	return min(c.room, c.share())
 }
 
 func (c *cache[V]) weight(k docKey, v V) int { return len(k.id) + c.weigh(v) + entryOverhead }

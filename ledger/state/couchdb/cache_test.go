@@ -106,3 +106,42 @@ func TestLifecycleValues(t *testing.T) {
 		old.Release()
 	}
 }
+
+// TestChannelsShareRoom: however many channels there are, what is kept of them
+// all is bounded.
+func TestChannelsShareRoom(t *testing.T) {
+	t.Parallel()
+	first := openFake(t, couchtest.New())
+	p := first.p
+	if first.revs.limit() != maxRevisions || first.views.limit() != maxLayers {
+		t.Errorf("one channel: %d and %d bytes", first.revs.limit(), first.views.limit())
+	}
+	dbs := []*DB{first}
+	for i := range 63 {
+		db, err := p.Open(fmt.Sprint("ch", i))
+		if err != nil {
+			t.Fatal(err)
+		}
+		dbs = append(dbs, db.(*DB))
+	}
+	for _, db := range dbs {
+		mustWrite(t, db, 1, "a", "1")
+		old := mustSnapshot(t, db)
+		defer old.Release()
+		mustWrite(t, db, 2, "a", "2")
+		expect(t, old, "a", "1")
+	}
+	for _, db := range dbs {
+		if db.revs.limit()*len(dbs) > maxAllRevisions || db.views.limit()*len(dbs) > maxAllLayers {
+			t.Fatalf("%d channels with %d and %d bytes each", len(dbs), db.revs.limit(), db.views.limit())
+		}
+	}
+	for _, db := range dbs[1:] {
+		for s := range db.views.open {
+			s.Release()
+		}
+	}
+	if first.views.limit() != maxLayers {
+		t.Errorf("%d bytes for the last channel with a snapshot", first.views.limit())
+	}
+}

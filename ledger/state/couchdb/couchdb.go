@@ -17,6 +17,7 @@ import (
 	"regexp"
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/heddle-ledger/heddle/internal/flog"
@@ -79,6 +80,9 @@ type Provider struct {
 
 	mu   sync.Mutex     // guards open
 	open map[string]*DB // by channel: what is cached of a channel must be cached once
+
+	channels atomic.Int64 // in open
+	layered  atomic.Int64 // channels that keep something aside for snapshots
 }
 
 // parallelRequests bounds the requests that batches and bulk look-ups have under
@@ -167,6 +171,7 @@ func (p *Provider) Open(channelID string) (state.DB, error) {
 	if db == nil {
 		db = newDB(p, channelID)
 		p.open[channelID] = db
+		p.channels.Store(int64(len(p.open)))
 	}
 	p.mu.Unlock()
 	if _, err := db.metadata(context.Background()); err != nil {
@@ -182,6 +187,7 @@ func (p *Provider) forget(channelIDs []string) {
 	for _, id := range channelIDs {
 		delete(p.open, id)
 	}
+	p.channels.Store(int64(len(p.open)))
 }
 
 // Close implements state.Provider.

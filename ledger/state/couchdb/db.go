@@ -26,10 +26,12 @@ type DB struct {
 }
 
 func newDB(p *Provider, channel string) *DB {
-	return &DB{
-		p: p, channel: channel, revs: newRevisions(maxRevisions), values: newValues(maxLifecycle), views: newViews(),
+	d := &DB{
+		p: p, channel: channel, revs: newRevisions(maxRevisions), values: newValues(maxLifecycle), views: newViews(&p.layered),
 		databases: map[string]*database{},
 	}
+	d.revs.share = func() int { return maxAllRevisions / max(1, int(p.channels.Load())) }
+	return d
 }
 
 // space is the database of a namespace, which is created if need be (LEDGER

@@ -20,10 +20,11 @@ func written(w *state.Write, rev string) revision {
 
 // Bounds of what is cached per channel, in bytes: revisions of documents that
 // were looked up or written lately, and values of the lifecycle namespace, which
-// every proposal reads.
+// every proposal reads. Many channels share what some have room for.
 const (
-	maxRevisions = 32 << 20
-	maxLifecycle = 1 << 20
+	maxRevisions    = 32 << 20
+	maxAllRevisions = 256 << 20
+	maxLifecycle    = 1 << 20
 )
 
 // entryOverhead is what an entry takes besides its content, about.

@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 
 	"github.com/heddle-ledger/heddle/ledger/state"
 )
@@ -28,11 +29,18 @@ type views struct {
 	torn    error
 
 	maxSize int
+	holders *atomic.Int64 // channels that have layers
 }
 
-// maxLayers bounds, in bytes, what is kept aside for snapshots of a channel.
-// Snapshots that would need more are ended.
-const maxLayers = 256 << 20
+// Bounds, in bytes, of what is kept aside for snapshots of a channel, and of all
+// channels, which have equal shares. Snapshots that would need more are ended.
+const (
+	maxLayers    = 256 << 20
+	maxAllLayers = 512 << 20
+)
+
+// limit is what the layers may take.
+func (v *views) limit() int { return min(v.maxSize, maxAllLayers/max(1, int(v.holders.Load()))) }
 
 // layer holds what one batch replaced: the value of each key that it wrote, nil
 // if the key was absent.
@@ -85,8 +93,8 @@ func (s *layerSpace) within(start, end string) []string {
 	return s.keys[from:max(from, to)]
 }
 
-func newViews() *views {
-	v := &views{open: map[*snapshot]struct{}{}, maxSize: maxLayers}
+func newViews(holders *atomic.Int64) *views {
+	v := &views{open: map[*snapshot]struct{}{}, maxSize: maxLayers, holders: holders}
 	v.changed = sync.NewCond(&v.mu)
 	return v
 }
@@ -142,6 +150,9 @@ func (v *views) trim() {
 		v.size -= v.layers[n].size
 		n++
 	}
+	if n > 0 && n == len(v.layers) {
+		v.holders.Add(-1)
+	}
 	v.layers = slices.Delete(v.layers, 0, n)
 }
 
@@ -164,6 +175,9 @@ func (v *views) begin(l *layer) bool {
 	if l != nil && !v.repeats(l) {
 		l.seal()
 		l.number = v.next
+		if len(v.layers) == 0 {
+			v.holders.Add(1)
+		}
 		v.layers = append(v.layers, l)
 		v.size += l.size
 		v.expire()
@@ -198,7 +212,7 @@ func (v *views) repeats(l *layer) bool {
 // expire ends the oldest snapshots while the layers take too much room. It needs
 // v.mu.
 func (v *views) expire() {
-	for v.size > v.maxSize && len(v.open) > 0 {
+	for v.size > v.limit() && len(v.open) > 0 {
 		oldest := v.next
 		for s := range v.open {
 			oldest = min(oldest, s.from)
