@@ -21,6 +21,9 @@ type Core struct {
 	Ledger     Ledger
 	Operations Operations
 	Metrics    Metrics
+	// Doubts are the settings that are used otherwise than they are written, in
+	// words.
+	Doubts []string
 }
 
 // Peer is the section peer.
@@ -158,14 +161,16 @@ func LoadCore() (*Core, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Core{
+	c := &Core{
 		Directory: f.Directory(), Peer: peer,
 		VM:         VM{Endpoint: f.String("vm.endpoint")},
 		Chaincode:  loadChaincode(f),
 		Ledger:     loadLedger(f),
 		Operations: loadOperations(f),
 		Metrics:    loadMetrics(f),
-	}, nil
+	}
+	c.Doubts = f.doubts
+	return c, nil
 }
 
 func loadPeer(f *File) (Peer, error) {

@@ -37,12 +37,19 @@ type CouchDB struct {
 	GlobalChangesDB     bool
 }
 
+const stateDatabase = "ledger.state.stateDatabase"
+
 const couchSection = "ledger.state.couchDBConfig."
 
 func loadLedger(f *File) Ledger {
 	const private = "ledger.pvtdataStore."
+	switch f.String(stateDatabase) {
+	case "", "goleveldb", CouchDBState:
+	default:
+		f.doubt(stateDatabase, "state database, such as goleveldb and CouchDB (spelt like this)", "goleveldb")
+	}
 	return Ledger{
-		StateDatabase:            f.String("ledger.state.stateDatabase"),
+		StateDatabase:            f.String(stateDatabase),
 		TotalQueryLimit:          f.positive("ledger.state.totalQueryLimit", 10000),
 		CouchDB:                  loadCouchDB(f),
 		HistoryEnabled:           f.Bool("ledger.history.enableHistoryDatabase"),
@@ -94,6 +101,8 @@ func (l *Ledger) Check() error {
 		return negative("maxRetries", c.MaxRetries)
 	case c.MaxRetriesOnStartup < 0:
 		return negative("maxRetriesOnStartup", c.MaxRetriesOnStartup)
+	case c.RequestTimeout > 0 && c.RequestTimeout < time.Millisecond: // a number alone is nanoseconds
+		return fmt.Errorf("%srequestTimeout is %s, in which no server answers: write a unit, as in 35s", couchSection, c.RequestTimeout)
 	case c.RequestTimeout < 0:
 		return fmt.Errorf("%srequestTimeout must be zero or greater, but is %s", couchSection, c.RequestTimeout)
 	}

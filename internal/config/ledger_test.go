@@ -3,6 +3,7 @@ package config
 import (
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -132,6 +133,7 @@ func TestLedgerCheck(t *testing.T) {
 		{"retries", func(l *Ledger) { l.CouchDB.MaxRetries = -1 }, "number of retries must be zero or greater: ledger.state.couchDBConfig.maxRetries is -1"},
 		{"retries at start", func(l *Ledger) { l.CouchDB.MaxRetriesOnStartup = -2 }, "number of retries must be zero or greater: ledger.state.couchDBConfig.maxRetriesOnStartup is -2"},
 		{"timeout", func(l *Ledger) { l.CouchDB.RequestTimeout = -1 }, "ledger.state.couchDBConfig.requestTimeout must be zero or greater"},
+		{"timeout without unit", func(l *Ledger) { l.CouchDB.RequestTimeout = 35 }, "ledger.state.couchDBConfig.requestTimeout is 35ns, in which no server answers: write a unit, as in 35s"},
 		{"query limit", func(l *Ledger) { l.CouchDB.InternalQueryLimit = 0 }, "ledger.state.couchDBConfig.internalQueryLimit must be greater than zero, but is 0"},
 		{"batch size", func(l *Ledger) { l.CouchDB.MaxBatchUpdateSize = -1 }, "ledger.state.couchDBConfig.maxBatchUpdateSize must be greater than zero, but is -1"},
 		{"not in use", func(l *Ledger) { l.StateDatabase, l.CouchDB = "couchdb", CouchDB{MaxRetries: -1} }, ""},
@@ -142,5 +144,36 @@ func TestLedgerCheck(t *testing.T) {
 		if (err == nil) != (tc.want == "") || err != nil && !strings.HasPrefix(err.Error(), tc.want) {
 			t.Errorf("%s: got %v, want %q", tc.name, err, tc.want)
 		}
+	}
+}
+
+// TestDoubts: values that are not what they seem to be are told, and the defaults
+// and good values are not.
+func TestDoubts(t *testing.T) {
+	t.Setenv("FABRIC_CFG_PATH", "../../sampleconfig")
+	core, err := LoadCore()
+	if err != nil || core.Doubts != nil {
+		t.Errorf("sample: %q, %v", core.Doubts, err)
+	}
+	for name, value := range map[string]string{
+		"STATE_STATEDATABASE": "couchdb", "STATE_TOTALQUERYLIMIT": "-5", "STATE_COUCHDBCONFIG_MAXRETRIES": "many",
+		"STATE_COUCHDBCONFIG_REQUESTTIMEOUT": "long", "HISTORY_ENABLEHISTORYDATABASE": "yess", "PVTDATASTORE_PURGEINTERVAL": "",
+	} {
+		t.Setenv("CORE_LEDGER_"+name, value)
+	}
+	core, err = LoadCore()
+	want := []string{
+		"ledger.history.enableHistoryDatabase is [yess], which is no boolean: false is used",
+		"ledger.state.couchDBConfig.maxRetries is [many], which is no whole number: 0 is used",
+		"ledger.state.couchDBConfig.requestTimeout is [long], which is no duration: 0s is used",
+		"ledger.state.stateDatabase is [couchdb], which is no state database, such as goleveldb and CouchDB (spelt like this): goleveldb is used",
+		"ledger.state.totalQueryLimit is [-5], which is no whole number above zero: 10000 is used",
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	slices.Sort(core.Doubts)
+	if d := cmp.Diff(want, core.Doubts); d != "" {
+		t.Error(d)
 	}
 }

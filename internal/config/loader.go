@@ -16,6 +16,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/spf13/cast"
 	"github.com/spf13/viper"
 )
 
@@ -47,6 +48,14 @@ func Directories() ([]string, error) {
 type File struct {
 	v    *viper.Viper
 	path string
+	// doubts are the values that were read and do not mean what they seem to.
+	doubts []string
+}
+
+// doubt notes that a value is not what it should be, and what is used instead.
+// The reference says nothing and does the same.
+func (f *File) doubt(key, isNot string, used any) {
+	f.doubts = append(f.doubts, fmt.Sprintf("%s is [%v], which is no %s: %v is used", key, f.v.Get(key), isNot, used))
 }
 
 // find looks for name.yaml in the configuration directories.
@@ -95,21 +104,43 @@ func (f *File) IsSet(key string) bool { return f.v.Get(key) != nil }
 func (f *File) String(key string) string { return f.v.GetString(key) }
 
 // Bool returns a switch.
-func (f *File) Bool(key string) bool { return f.v.GetBool(key) }
+func (f *File) Bool(key string) bool {
+	b, err := cast.ToBoolE(f.v.Get(key))
+	if err != nil {
+		f.doubt(key, "boolean", b)
+	}
+	return b
+}
 
 // Int returns a number.
-func (f *File) Int(key string) int { return f.v.GetInt(key) }
+func (f *File) Int(key string) int {
+	n, err := cast.ToIntE(f.v.Get(key))
+	if err != nil {
+		f.doubt(key, "whole number", n)
+	}
+	return n
+}
 
 // positive returns a number, or def in place of one that is not positive.
 func (f *File) positive(key string, def int) int {
-	if n := f.Int(key); n > 0 {
+	n, err := cast.ToIntE(f.v.Get(key))
+	if err == nil && n > 0 {
 		return n
+	}
+	if f.IsSet(key) {
+		f.doubt(key, "whole number above zero", def)
 	}
 	return def
 }
 
 // Duration returns a duration in Go syntax.
-func (f *File) Duration(key string) time.Duration { return f.v.GetDuration(key) }
+func (f *File) Duration(key string) time.Duration {
+	d, err := cast.ToDurationE(f.v.Get(key))
+	if err != nil {
+		f.doubt(key, "duration", d)
+	}
+	return d
+}
 
 // List returns a list; a text is split at white space.
 func (f *File) List(key string) []string { return f.v.GetStringSlice(key) }

@@ -18,6 +18,9 @@ func serve(ctx context.Context, env *cli.Env, dev bool) error {
 	if procs := env.Core.Peer.GoMaxProcs; procs > 0 {
 		runtime.GOMAXPROCS(procs)
 	}
+	for _, doubt := range env.Core.Doubts {
+		log.Warningf("core.yaml or the environment: %s", doubt)
+	}
 	ctx, stop := run.HandleSignals(ctx, log, syscall.SIGINT, syscall.SIGTERM)
 	defer stop()
 	n, err := node.New(ctx, node.Config{
