@@ -246,7 +246,7 @@ func damages(m *made) []damage {
 			},
 		},
 		{
-			name: "no directory of block files", kind: checkFiles, block: none, tx: none, severity: Damage, problem: "the directory of the channel's block files is missing",
+			name: "no directory of block files", kind: checkFiles, block: none, tx: none, severity: Damage, problem: "the directory of the channel's block files is missing", alone: true,
 			harm: func(t *testing.T, dir string) { must(t, os.RemoveAll(filepath.Dir(blockFile(dir, "0")))) },
 		},
 		{

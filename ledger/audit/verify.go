@@ -4,9 +4,11 @@ import (
 	"cmp"
 	"context"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"hash/maphash"
 	"io"
+	"io/fs"
 	"runtime"
 	"slices"
 	"sync"
@@ -385,5 +387,9 @@ func (v *verifier) judgeCheckpoint() {
 
 // databaseDamage reports a database that cannot be read.
 func (v *verifier) databaseDamage(name, kind string, err error) {
+	var at *fs.PathError
+	if errors.As(err, &at) && at.Path == v.d.chainDir(v.id) && errors.Is(err, fs.ErrNotExist) {
+		return // it is the blocks that are missing, which is said
+	}
 	v.add(databaseFinding(name, kind, err))
 }

@@ -64,7 +64,7 @@ func (f *files) list() ([]int, error) {
 		}
 		n, err := strconv.Atoi(digits)
 		if err != nil || n < 0 {
-			return nil, fmt.Errorf("block file %s: name does not end in a number", path.Join(f.dir, e.Name()))
+			return nil, fmt.Errorf("block file %s: name does not end in a number; if it is none of the channel's, move it out of the directory", path.Join(f.dir, e.Name()))
 		}
 		out = append(out, n)
 	}
