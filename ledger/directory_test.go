@@ -125,6 +125,9 @@ func TestCreationStopped(t *testing.T) {
 			if exists != tc.listed {
 				t.Errorf("listed: %v", exists)
 			}
+			if flagged, err := p.list.Has([]byte(keyUnderConstruction)); flagged || err != nil {
+				t.Errorf("still under construction: %v, %v", flagged, err)
+			}
 			if !exists {
 				if _, err := p.Open("ch"); !errors.Is(err, ErrLedgerUnknown) || err.Error() != "LedgerID does not exist" {
 					t.Errorf("open: %v", err)
