@@ -308,7 +308,14 @@ func (p *Provider) Create(genesis *common.Block) (*Ledger, error) {
 	}
 	b, err := l.storeGenesis(genesis)
 	if err != nil {
+		height := l.Height()
 		p.discard(l) // nothing holds it yet, and only a new one can go on
+		if height > 1 {
+			// Nothing was begun, and with the flag the peer would not start again.
+			err = fmt.Errorf("%w: the list of channels does not know channel [%s], of which there are blocks: take the directory %s from a backup, or move the ledgers away and join all channels again",
+				err, id, path.Join(p.cfg.Dir, dirProvider))
+			err = errors.Join(err, p.list.Delete([]byte(keyUnderConstruction), true))
+		}
 		return nil, err
 	}
 	if err := p.cfg.Points.Hit(PointAfterGenesisCommit); err != nil {
