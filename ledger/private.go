@@ -184,6 +184,9 @@ func (l *Ledger) levelPrivate() error {
 	if err := l.private.Skip(height); err != nil {
 		return fmt.Errorf("private data store [height=%d] is behind the block store [height=%d]: %w", next, height, err)
 	}
+	if height > 1 {
+		l.log.Warningf("[%s] The private data store is empty and begins behind block [%d], as for a channel older than private data. If it had any, they are lost here: put back the store from a backup", l.id, height-1)
+	}
 	return nil
 }
 

@@ -84,7 +84,26 @@ func OpenProviderContext(ctx context.Context, cfg Config) (*Provider, error) {
 	if err := p.finishConstruction(ctx); err != nil {
 		return nil, errors.Join(err, p.Close())
 	}
+	p.warnOfUnlisted()
 	return p, nil
+}
+
+// warnOfUnlisted tells which channels have blocks and are not opened, as the list
+// does not know them. It may have been lost, or come from an old backup.
+func (p *Provider) warnOfUnlisted() {
+	ids, err := p.blocks.List()
+	if err != nil {
+		return // whoever needs the directory finds out
+	}
+	for _, id := range ids {
+		if listed, err := p.Exists(id); listed || err != nil {
+			continue
+		}
+		first, err := p.cfg.FS.Stat(path.Join(p.cfg.Dir, dirChains, "chains", id, "blockfile_000000"))
+		if err == nil && first.Size() > 0 { // nothing is left of one that was never created
+			p.cfg.Log.Warningf("Channel [%s] has block files, but is not in the list of channels %s, so it is not opened", id, path.Join(p.cfg.Dir, dirProvider))
+		}
+	}
 }
 
 // Lock takes the lock that keeps a peer and the offline commands on one
