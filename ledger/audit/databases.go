@@ -100,11 +100,7 @@ func (d *Dir) checkDatabases(ctx context.Context, o Options, channels []string, 
 		db, err := d.database(r.name)
 		switch {
 		case err == nil && db.JournalCut() > 0:
-			to.add(Finding{
-				Severity: Repair, Kind: r.kind, Database: r.name,
-				Problem:     fmt.Sprintf("%d bytes at the end of the journal are no complete batch", db.JournalCut()),
-				Consequence: "the next start cuts them off and makes good what they held, if it was committed",
-			})
+			to.add(journalCut(r, db.JournalCut()))
 		case err == nil:
 		case errors.Is(err, fs.ErrNotExist):
 			f := r.missing
@@ -124,6 +120,21 @@ func (d *Dir) checkDatabases(ctx context.Context, o Options, channels []string, 
 		}
 	}
 	return nil
+}
+
+// journalCut is a journal that ends in something else than a batch, as after a
+// crash. If the disk has damaged it, what follows the damage goes with it.
+func journalCut(r role, bytes int64) Finding {
+	f := Finding{
+		Severity: Repair, Kind: r.kind, Database: r.name,
+		Problem:     fmt.Sprintf("%d bytes at the end of the journal are no complete batch", bytes),
+		Consequence: "the next start cuts them off and makes good what they held, if it was committed",
+	}
+	if r.name == dbPrivate || r.name == dbList {
+		f.Consequence = "the next start cuts them off. After a crash they held nothing that was committed; after damage of the disk they may have"
+		f.Remedy = "keep a copy of the directory, unless the node or its machine has crashed"
+	}
+	return f
 }
 
 func databaseFinding(name, kind string, err error) Finding {
