@@ -27,7 +27,7 @@ func (x *comparer) stateAt(i int) (s stateAt, err error) {
 	d := []*Dir{x.a, x.b}[i]
 	db, err := d.database(dbState)
 	if err != nil {
-		return s, fmt.Errorf("state of %s: %w; if it is in CouchDB, name the server", d.Path, err)
+		return s, fmt.Errorf("state of %s: %w; if it is in CouchDB, name the server; after reset, rollback and rebuild-dbs the next start of the peer builds it", d.Path, err)
 	}
 	s.files = leveldb.OpenView(db, x.r.ID)
 	return s, nil
