@@ -26,7 +26,7 @@ func TestStateDroppedInPart(t *testing.T) {
 		return couchdb.OpenProvider(ctx, couchdb.Config{Address: address, InternalQueryLimit: 2})
 	}
 	cfg := Config{
-		Dir: testDir, FS: vfs.NewMem(), manual: true,
+		Dir: testDir, FS: vfs.NewMem(), manual: true, History: true,
 		OpenState: func() (state.Provider, error) { return open(t.Context()) },
 		DropState: func(ctx context.Context, ids []string) error {
 			p, err := open(ctx)
@@ -65,6 +65,11 @@ func TestStateDroppedInPart(t *testing.T) {
 	}
 	must(t, p.Close())
 
+	drop("ch_other")
+	const gone = "the state database was dropped in part only: it has a savepoint, but database [ch_other] is gone, which blocks wrote to. Drop all databases of the channel, or use peer node rebuild-dbs"
+	if err := reopen(); err == nil || err.Error() != gone || IsFatal(err) {
+		t.Error(err)
+	}
 	drop("ch_", "ch_other")
 	must(t, reopen())
 	if d := cmp.Diff(whole, statesOf(server)); d != "" {

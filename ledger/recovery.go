@@ -145,7 +145,39 @@ func (l *Ledger) stateNext() (uint64, error) {
 		l.rebuilt = true
 		return 0, l.checkLeftovers()
 	}
-	return sp.Block + 1, nil
+	return sp.Block + 1, l.checkSpaces(sp.Block)
+}
+
+// checkSpaces refuses a state database of which a part is gone that the history
+// knows to have been there: simulations would find nothing in it, and no error
+// either. Namespaces of private data are not in the history.
+func (l *Ledger) checkSpaces(savepoint uint64) error {
+	db, ok := l.state.(state.Spaces)
+	if !ok || l.history == nil {
+		return nil
+	}
+	next, err := l.history.Next()
+	if err != nil || next > savepoint+1 { // it is ahead: what the replay makes is not missed
+		return err
+	}
+	spaces, err := l.history.Namespaces()
+	if err != nil {
+		return err
+	}
+	for _, ns := range spaces {
+		var missing string
+		err := l.endure(func() (err error) {
+			missing, err = db.MissingSpace(ns)
+			return err
+		})
+		if err != nil {
+			return err
+		}
+		if missing != "" {
+			return fmt.Errorf("the state database was dropped in part only: it has a savepoint, but database [%s] is gone, which blocks wrote to. Drop all databases of the channel, or use peer node rebuild-dbs", missing)
+		}
+	}
+	return nil
 }
 
 // checkLeftovers refuses a state database that was dropped in part after a reset or

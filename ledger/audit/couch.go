@@ -208,7 +208,7 @@ func (v *verifier) findDatabases(ctx context.Context) error {
 func (s *couchState) missing(database, problem string) Finding {
 	f := s.finding(database, "")
 	f.Problem = problem
-	f.Consequence = "its values are lost: the next start makes an empty one without a word, and the peer judges transactions otherwise than others"
+	f.Consequence = "its values are lost: the channel does not open, or, if the history does not know of the database, the next start makes an empty one without a word, and the peer judges transactions otherwise than others"
 	return f
 }
 

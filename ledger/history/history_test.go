@@ -92,6 +92,15 @@ func TestHeights(t *testing.T) {
 	if next, err := s.Next(); err != nil || next != 1<<32+1 {
 		t.Errorf("next block %d, %v", next, err)
 	}
+	commit(t, s, 1<<32+1, []byte{0}, writing(endorser, "cca", "k", "c", "k", "cc-", "k"))
+	got, err := s.Namespaces()
+	must(t, err)
+	if d := cmp.Diff([]string{"c", "cc", "cc-", "cca", "dd"}, got); d != "" {
+		t.Error(d)
+	}
+	if got, err := openStore(t).Namespaces(); got != nil || err != nil {
+		t.Errorf("got %v, %v", got, err)
+	}
 }
 
 // TestLookAlikes: keys and namespaces with zero bytes and with bytes that look

@@ -1,6 +1,7 @@
 package history
 
 import (
+	"bytes"
 	"fmt"
 
 	"github.com/heddle-ledger/heddle/internal/protoutil"
@@ -52,3 +53,29 @@ func (s *Store) Scan(visit func(entry []byte) error) error {
 
 // Has tells whether there is an entry with a key.
 func (s *Store) Has(entry []byte) (bool, error) { return s.store.Has(entry) }
+
+// Namespaces lists the namespaces that blocks wrote to, sorted. It takes a seek for
+// each.
+func (s *Store) Namespaces() ([]string, error) {
+	var out []string
+	start := []byte{1} // behind the savepoint
+	for {
+		ns, err := s.firstNamespace(start)
+		if err != nil || ns == nil {
+			return out, err
+		}
+		out = append(out, string(ns))
+		start = append(ns, 1)
+	}
+}
+
+// firstNamespace is that of the first entry from a key on; nil if there is none.
+func (s *Store) firstNamespace(start []byte) ([]byte, error) {
+	it := s.store.Scan(start, nil)
+	defer it.Close()
+	if !it.Next() {
+		return nil, it.Err()
+	}
+	ns, _, _ := bytes.Cut(it.Key(), []byte{0})
+	return bytes.Clone(ns), nil
+}

@@ -167,6 +167,14 @@ type Leftovers interface {
 	WrittenFrom(height uint64) (string, error)
 }
 
+// Spaces is a DB with a database of its own for each namespace, one of which may be
+// lost while the savepoint is not.
+type Spaces interface {
+	// MissingSpace names the database of a namespace if it is not there; empty if
+	// it is.
+	MissingSpace(ns string) (string, error)
+}
+
 // Remote is a DB on a server. Its calls may fail with an *UnreachableError.
 type Remote interface {
 	// Address is that of the server, for messages.

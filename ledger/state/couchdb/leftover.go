@@ -86,3 +86,16 @@ func (d *database) writtenFrom(ctx context.Context, height uint64, pageSize int)
 		start = rows[len(rows)-1].ID
 	}
 }
+
+// MissingSpace implements state.Spaces.
+func (d *DB) MissingSpace(ns string) (string, error) {
+	name, err := namespaceDB(d.channel, ns)
+	if err != nil {
+		return "", nil //nolint:nilerr // it cannot have one
+	}
+	exists, err := d.p.database(name).exists(context.Background(), d.p.cfg.MaxRetries)
+	if err != nil || exists {
+		return "", err
+	}
+	return name, nil
+}
