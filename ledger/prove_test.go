@@ -1,6 +1,7 @@
 package ledger
 
 import (
+	"bytes"
 	"errors"
 	"math/rand/v2"
 	"path"
@@ -82,6 +83,41 @@ func TestGarbledEnd(t *testing.T) {
 				} else {
 					checkVault(t, path.Base(chBlockFile), want, got)
 				}
+			}
+		}
+	}
+}
+
+// TestProof: what is asked of a last block that only the block file knows. Its end is
+// the metadata; a genesis block has codes only, and they say that it is valid.
+func TestProof(t *testing.T) {
+	t.Parallel()
+	p := openProvider(t, Config{Dir: testDir, FS: vfs.NewMem(), manual: true})
+	l, err := p.Create(genesisOf("ch"))
+	must(t, err)
+	for _, b := range smallChain(genesisOf("ch"), 2, noPrivateData) {
+		must(t, l.Commit(copyOf(b)))
+	}
+	for n := range l.Height() {
+		for what, tc := range map[string]struct {
+			change func(slots [][]byte)
+			want   bool
+		}{
+			"as committed":   {func([][]byte) {}, true},
+			"another code":   {func(s [][]byte) { s[2] = append([]byte{11}, s[2][1:]...) }, false},
+			"too few codes":  {func(s [][]byte) { s[2] = s[2][1:] }, false},
+			"no commit hash": {func(s [][]byte) { s[4] = nil }, false},
+			"another hash":   {func(s [][]byte) { s[4] = append(bytes.Clone(s[4][:len(s[4])-1]), ^s[4][len(s[4])-1]) }, false},
+			"no hash at all": {func(s [][]byte) { s[4] = []byte{0} }, false},
+		} {
+			b, err := l.BlockByNumber(n)
+			must(t, err)
+			if n == 0 && strings.Contains(what, "hash") {
+				continue
+			}
+			tc.change(b.Metadata.Metadata)
+			if got, err := l.isTrue(b); got != tc.want || err != nil {
+				t.Errorf("block %d, %s: %v, %v", n, what, got, err)
 			}
 		}
 	}
