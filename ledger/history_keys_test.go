@@ -99,3 +99,46 @@ func TestHistoryOfKeysWithZeros(t *testing.T) {
 		}
 	}
 }
+
+// TestHistoryOfDeletes: an empty value is a delete in the history as well, whether or
+// not the write says so (LEDGER §6.2, §12.4).
+func TestHistoryOfDeletes(t *testing.T) {
+	t.Parallel()
+	p := openProvider(t, vectorConfig(t, vfs.NewMem()))
+	create(t, p, genesisOf("ch"))
+	l := openLedger(t, p, "ch")
+	prev := get(l.BlockByNumber(0))
+	var want []string
+	for i, w := range []*kvrwset.KVWrite{
+		{Key: "k", Value: []byte("v")}, {Key: "k"}, {Key: "k", Value: []byte("v")}, {Key: "k", IsDelete: true},
+		{Key: "k", Value: []byte("kept"), IsDelete: true},
+	} {
+		b := protoutil.NewBlock(uint64(i+1), protoutil.BlockHash(prev.Header))
+		public := &rwset.TxReadWriteSet{NsRwset: []*rwset.NsReadWriteSet{{
+			Namespace: "cc", Rwset: protoutil.Marshal(&kvrwset.KVRWSet{Writes: []*kvrwset.KVWrite{w}}),
+		}}}
+		b.Data.Data = [][]byte{benchEnvelope(fmt.Sprintf("tx-%d", i), protoutil.Marshal(public))}
+		b.Header.DataHash = protoutil.DataHash(b.Data.Data)
+		v := protoutil.ParseBlock(b)
+		v.SetFlags(make([]byte, 1))
+		must(t, l.Commit(v))
+		prev = b
+		want = append(want, fmt.Sprintf("tx-%d %s %t", i, w.Value, w.IsDelete || len(w.Value) == 0))
+	}
+	h, err := l.NewHistoryExecutor(math.MaxUint64)
+	must(t, err)
+	defer h.Done()
+	it, err := h.GetHistoryForKey("cc", "k")
+	must(t, err)
+	defer it.Close()
+	for _, w := range want {
+		m, err := it.Next()
+		must(t, err)
+		if got := fmt.Sprintf("%s %s %t", m.GetTxId(), m.GetValue(), m.GetIsDelete()); got != w {
+			t.Errorf("got %s, want %s", got, w)
+		}
+	}
+	if m, err := it.Next(); m != nil || err != nil {
+		t.Errorf("at the end: %v, %v", m, err)
+	}
+}
