@@ -81,7 +81,7 @@ func (a *application) prepare(ctx context.Context, b *state.Batch) error {
 			}
 			var now *state.Version
 			if now, a.savepointRev, err = a.metadata.readSavepoint(ctx); err != nil {
-				return err
+				return a.metadata.named(err)
 			}
 			return a.d.checkSavepoint(now, *a.savepoint)
 		})
@@ -119,7 +119,7 @@ func (a *application) prepareSpace(ctx context.Context, s *spaceWrites, writes [
 	}
 	revs, err := a.d.revisions(ctx, s.ns, ids)
 	if err != nil {
-		return err
+		return s.db.named(err)
 	}
 	for i := range revs {
 		s.revs[i] = revs[i].rev
@@ -154,7 +154,7 @@ func (a *application) readBefore(ctx context.Context) error {
 				keys[k] = s.docs[k].key
 			}
 			read[i], err = a.d.documents(ctx, s.db, s.ns, keys)
-			return err
+			return s.db.named(err)
 		})
 	}
 	if err := work.Wait(); err != nil {

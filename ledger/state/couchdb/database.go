@@ -77,6 +77,16 @@ func (d *database) ensure(ctx context.Context, retries int) error {
 	return nil
 }
 
+// named says of which database an error of the server is; those of requests that
+// got no answer have the address.
+func (d *database) named(err error) error {
+	var refusal *serverError
+	if errors.As(err, &refusal) {
+		return fmt.Errorf("database [%s]: %w", d.name, err)
+	}
+	return err
+}
+
 func (d *database) exists(ctx context.Context, retries int) (bool, error) {
 	_, err := d.c.do(ctx, request{
 		function: "GetDatabaseInfo", database: d.name, method: http.MethodGet, retries: retries,

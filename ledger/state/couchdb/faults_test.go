@@ -338,6 +338,20 @@ func TestSingleWritesConflict(t *testing.T) {
 	}
 }
 
+// TestDatabaseGoneIsNamed when a batch is applied.
+func TestDatabaseGoneIsNamed(t *testing.T) {
+	for _, name := range []string{"ch_cc", "ch_"} {
+		f := couchtest.New()
+		db := openFake(t, f)
+		mustWrite(t, db, 1, "a", "1")
+		f.Drop(name)
+		err := writes(t, db, 2, "b", "2")
+		if want := "database [" + name + "]: "; !strings.Contains(text(err), want) {
+			t.Errorf("%s: got %v", name, err)
+		}
+	}
+}
+
 func TestFullCommitThatFails(t *testing.T) {
 	f := couchtest.New()
 	body, status := `{"ok":false}`, 201
