@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io/fs"
 	"path"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -145,5 +146,34 @@ func TestLeftoversOfDrops(t *testing.T) {
 	var genesis *common.Block
 	if genesis, err = openLedger(t, p, "ch").BlockByNumber(0); err != nil || genesis.Header.Number != 0 {
 		t.Error(err)
+	}
+}
+
+// TestJoinOfAChainThatIsThere: the list of channels was lost, or is older than the
+// blocks. To join the channel is refused, and the peer starts all the same.
+func TestJoinOfAChainThatIsThere(t *testing.T) {
+	t.Parallel()
+	disk := vfs.NewMem()
+	cfg := Config{Dir: testDir, FS: disk, manual: true}
+	p := openProvider(t, cfg)
+	l, err := p.Create(genesisOf("ch"))
+	must(t, err)
+	for _, b := range smallChain(genesisOf("ch"), 2, noPrivateData) {
+		must(t, l.Commit(b))
+	}
+	must(t, p.Close())
+	must(t, disk.RemoveAll(path.Join(testDir, dirProvider)))
+	p = openProvider(t, cfg)
+	for range 2 {
+		if _, err := p.Create(genesisOf("ch")); err == nil || !strings.Contains(err.Error(), "does not know channel [ch]") {
+			t.Errorf("got %v", err)
+		}
+	}
+	_, err = p.Create(genesisOf("other"))
+	must(t, err)
+	must(t, p.Close())
+	p = openProvider(t, cfg)
+	if ids, err := p.List(); err != nil || len(ids) != 1 {
+		t.Error(ids, err)
 	}
 }
