@@ -110,7 +110,10 @@ func TestHistoryOfDeletes(t *testing.T) {
 	prev := get(l.BlockByNumber(0))
 	var want []string
 	for i, w := range []*kvrwset.KVWrite{
-		{Key: "k", Value: []byte("v")}, {Key: "k"}, {Key: "k", Value: []byte("v")}, {Key: "k", IsDelete: true},
+		{Key: "k", Value: []byte("v")},
+		{Key: "k"},
+		{Key: "k", Value: []byte("v")},
+		{Key: "k", IsDelete: true},
 		{Key: "k", Value: []byte("kept"), IsDelete: true},
 	} {
 		b := protoutil.NewBlock(uint64(i+1), protoutil.BlockHash(prev.Header))
