@@ -27,7 +27,10 @@ func DropDatabases(ctx context.Context, cfg Config) (err error) {
 	if err != nil {
 		return err
 	}
-	log.Infof("Dropping the databases of channels %s", ids)
+	log.Infof("Dropping the databases of channels %s in %s", ids, cfg.Dir)
+	if len(ids) == 0 {
+		log.Warningf("The list of channels in %s is empty. Is it the directory of the peer?", cfg.Dir)
+	}
 	if cfg.DropState != nil && len(ids) > 0 {
 		if err := cfg.DropState(ctx, ids); err != nil {
 			return fmt.Errorf("drop the states of the channels: %w", err)

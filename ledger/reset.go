@@ -27,7 +27,7 @@ func Reset(cfg Config) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, lock.Close()) }()
-	cfg.Log.Named("kvledger").Info("Resetting all channels to their genesis blocks")
+	cfg.Log.Named("kvledger").Infof("Resetting all channels in %s to their genesis blocks", cfg.Dir)
 	if err := dropDatabases(&cfg); err != nil {
 		return err
 	}
