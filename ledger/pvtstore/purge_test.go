@@ -217,3 +217,38 @@ func TestOldFormatBesidePurge(t *testing.T) {
 		t.Errorf("keys %q", keys)
 	}
 }
+
+// TestPurgeInBatches: what fills several batches goes whole, and others have their
+// turn in between.
+func TestPurgeInBatches(t *testing.T) {
+	t.Parallel()
+	p, s := open(t, Config{FS: vfs.NewMem()}, func(string, string) (uint64, error) { return 1, nil })
+	for n := range uint64(8) {
+		var sets Sets
+		if n < 6 {
+			sets = Sets{0: oneWrite("cc", strings.Repeat("c", maxPurgeBatch*2/3), "d")}
+		}
+		must(t, s.Prepare(n, sets, map[uint64][]MissingCollection{1: {{"cc", "e", true}}}, true))
+		must(t, s.Commit())
+	}
+	next, end := expiryRange(7)
+	batches := 0
+	for next != nil {
+		var err error
+		next, err = s.purgeBatch(next, end)
+		must(t, err)
+		if !s.entries.TryLock() {
+			t.Fatal("nobody else has a turn")
+		}
+		s.entries.Unlock()
+		batches++
+	}
+	if batches < 3 {
+		t.Errorf("%d batches", batches)
+	}
+	// Blocks 6 and 7 have not expired.
+	if data, notes, missing := keysOf(t, p, prefixData), keysOf(t, p, prefixExpiry), keysOf(t, p, prefixMissing); len(data) != 0 || len(notes) != 2 || len(missing) != 2 {
+		t.Errorf("left: %d data, %q, %q", len(data), notes, missing)
+	}
+	must(t, s.Work(t.Context()))
+}

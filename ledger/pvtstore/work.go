@@ -72,40 +72,52 @@ const maxPurgeBatch = 1 << 20
 // purge removes what has expired by block last. The deletes are not synced:
 // reads hide expired data, and the next purge repeats what was lost.
 func (s *Store) purge(ctx context.Context, last uint64) error {
+	next, end := expiryRange(last)
+	for {
+		var err error
+		if next, err = s.purgeBatch(next, end); err != nil {
+			return err
+		}
+		if next == nil {
+			return s.p.cfg.Points.Hit(PointAfterPurge)
+		}
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+	}
+}
+
+// purgeBatch removes some entries of [start, end) and tells where to go on, nil if
+// there is nothing more. Between two of them reconciliation has its turn, which
+// commits wait for, so each looks at the entries as they are then.
+func (s *Store) purgeBatch(start, end []byte) (next []byte, err error) {
 	s.entries.Lock()
 	defer s.entries.Unlock()
 	if s.gone {
-		return errGone
+		return nil, errGone
 	}
-	start, end := expiryRange(last)
 	it := s.db.Scan(start, end)
 	defer it.Close()
 	b := s.db.NewBatch()
-	for it.Next() {
+	for next == nil && it.Next() {
 		_, committing, err := parseExpiryKey(it.Key())
 		if err != nil {
-			return it.EntryError(err)
+			return nil, it.EntryError(err)
 		}
 		data := &ledgerstore.ExpiryData{}
 		if err := proto.Unmarshal(it.Value(), data); err != nil {
-			return it.EntryError(err)
+			return nil, it.EntryError(err)
 		}
 		purgeEntry(b, committing, data)
 		b.Delete(it.Key())
 		if b.Size() > maxPurgeBatch {
-			if err := s.db.Write(b, false); err != nil || ctx.Err() != nil {
-				return errors.Join(err, ctx.Err())
-			}
-			b.Reset()
+			next = append(append(next, it.Key()...), 0)
 		}
 	}
 	if err := it.Err(); err != nil {
-		return err
+		return nil, err
 	}
-	if err := s.db.Write(b, false); err != nil {
-		return err
-	}
-	return s.p.cfg.Points.Hit(PointAfterPurge)
+	return next, s.db.Write(b, false)
 }
 
 func purgeEntry(b *kv.Batch, committing uint64, data *ledgerstore.ExpiryData) {
