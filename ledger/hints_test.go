@@ -1,6 +1,8 @@
 package ledger
 
 import (
+	"maps"
+	"slices"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -38,7 +40,9 @@ func TestHintsOfHashedMetadata(t *testing.T) {
 }
 
 // TestCreationIsNeverLost: before any write to the list of channels the directory is
-// one in which the channel is there, or can be created (LEDGER §2.3).
+// one in which the channel is there, or can be created. Once begun it is under
+// construction or listed, never neither and never both: a 1.4 peer would not get over
+// it (LEDGER §2.3).
 func TestCreationIsNeverLost(t *testing.T) {
 	t.Parallel()
 	fsys := vfs.NewMem()
@@ -57,6 +61,9 @@ func TestCreationIsNeverLost(t *testing.T) {
 		t.Fatalf("%d photos", len(photos))
 	}
 	for i, photo := range photos {
+		if list := readList(t, photo); i >= 2 && len(list) != 1 {
+			t.Errorf("photo %d: the list has %q", i, slices.Sorted(maps.Keys(list)))
+		}
 		p := openProvider(t, vectorConfig(t, photo))
 		exists, err := p.Exists("ch")
 		must(t, err)
