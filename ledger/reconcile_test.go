@@ -495,3 +495,42 @@ func TestEligibilityEvents(t *testing.T) {
 		t.Errorf("missing: %v", missing)
 	}
 }
+
+// TestNewCollectionsRaiseNoEvent: of a collection that was not there nothing can be
+// missing (LEDGER §8.7).
+func TestNewCollectionsRaiseNoEvent(t *testing.T) {
+	t.Parallel()
+	fsys := vfs.NewMem()
+	c := newPrivateChain(t, vectorConfig(t, fsys))
+	before := &peer.CollectionConfigPackage{}
+	must(t, unmarshal(collections("forever"), before))
+	before.Config = before.Config[:2] // without collection other
+	c.block(ptx{write: func(b *sets.Builder) { b.Write("lscc", "cc~collection", protoutil.Marshal(before)) }})
+	c.block(ptx{write: deployCC("forever", "other")})
+	for key := range dump(t, fsys.Crash(vfs.KeepUnsynced, 0))["pvtdataStore"] {
+		if strings.HasPrefix(key, hex.EncodeToString([]byte("ch\x00\x06"))) {
+			t.Errorf("event %s", key)
+		}
+	}
+}
+
+// TestReconciledDataOfInvalidTransactions go into the private store and not into the
+// state, where they would stand in the way of valid ones (LEDGER §16).
+func TestReconciledDataOfInvalidTransactions(t *testing.T) {
+	t.Parallel()
+	c := newPrivateChain(t, vectorConfig(t, vfs.NewMem()))
+	c.block(
+		ptx{write: put("forever", "k", "v")},
+		ptx{write: put("forever", "k", "no"), code: peer.TxValidationCode_ENDORSEMENT_POLICY_FAILURE},
+	)
+	mismatches, err := c.l.CommitReconciled([]ReconciledData{c.late(2, 0, 1)})
+	if err != nil || len(mismatches) > 0 {
+		t.Fatal(mismatches, err)
+	}
+	if v := c.value("forever", "k"); v != "v@2:0" {
+		t.Errorf("k is %q", v)
+	}
+	if data, err := c.l.PrivateDataOf(2, nil); err != nil || len(data) != 2 {
+		t.Errorf("private store: %v, %v", data, err)
+	}
+}
