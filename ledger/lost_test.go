@@ -60,3 +60,25 @@ func TestPrivateStoreLost(t *testing.T) {
 		}
 	}
 }
+
+// TestSideStoreLost: the start goes on without it, as the reference does, and says
+// what to do. After a drop of the state as well there is nothing to be said.
+func TestSideStoreLost(t *testing.T) {
+	t.Parallel()
+	for _, alone := range []bool{true, false} {
+		fsys := untar(t, "ledger_root.tar.gz")
+		must(t, fsys.RemoveAll(testDir+"/"+dirBookkeeper))
+		if !alone {
+			must(t, fsys.RemoveAll(testDir+"/"+dirState))
+		}
+		var log bytes.Buffer
+		logging, err := flog.New(&log, "%{message}", "warn")
+		must(t, err)
+		cfg := vectorConfig(t, fsys)
+		cfg.Log = logging.Root()
+		must(t, openProvider(t, cfg).Close())
+		if alone != strings.HasPrefix(log.String(), "Database [bookkeeper] is missing, and the state [stateLeveldb] is not: ") || !alone && log.Len() > 0 {
+			t.Errorf("log: %q", log.String())
+		}
+	}
+}

@@ -119,11 +119,26 @@ func (p *Provider) openStores() error {
 	if err != nil {
 		return err
 	}
+	p.warnOfLostSides()
 	if p.state, err = openState(&p.cfg); err != nil {
 		return fmt.Errorf("open state database: %w", err)
 	}
 	p.sides, err = openSideStores(&p.cfg)
 	return err
+}
+
+// warnOfLostSides tells of databases that are made anew, but filled again only if
+// the state is dropped as well (LEDGER §17.5).
+func (p *Provider) warnOfLostSides() {
+	there := func(name string) bool {
+		_, err := p.cfg.FS.Stat(path.Join(p.cfg.Dir, name))
+		return err == nil
+	}
+	for _, name := range []string{dirBookkeeper, dirConfHistory} {
+		if there(dirState) && !there(name) {
+			p.cfg.Log.Warningf("Database [%s] is missing, and the state [%s] is not: what it held is not made good. Unless the peer's data are from before Fabric 1.2, run peer node rebuild-dbs", name, dirState)
+		}
+	}
 }
 
 // checkListFormat refuses the list of channels of a later version.
