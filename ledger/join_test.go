@@ -4,8 +4,10 @@ import (
 	"context"
 	"errors"
 	"io/fs"
+	"net/http"
 	"path"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -16,6 +18,9 @@ import (
 	"github.com/heddle-ledger/heddle/internal/failpoint"
 	"github.com/heddle-ledger/heddle/internal/vfs"
 	sets "github.com/heddle-ledger/heddle/ledger/rwset"
+	"github.com/heddle-ledger/heddle/ledger/state"
+	"github.com/heddle-ledger/heddle/ledger/state/couchdb"
+	"github.com/heddle-ledger/heddle/ledger/state/couchdb/couchtest"
 )
 
 // TestJoinAgain: a channel whose creation failed, wherever, can be created by
@@ -175,5 +180,59 @@ func TestJoinOfAChainThatIsThere(t *testing.T) {
 	p = openProvider(t, cfg)
 	if ids, err := p.List(); err != nil || len(ids) != 1 {
 		t.Error(ids, err)
+	}
+}
+
+// TestJoinAgainOverCouchDB: the server fails from any of its requests on, and is
+// there again for the next attempt.
+func TestJoinAgainOverCouchDB(t *testing.T) {
+	t.Parallel()
+	for n := int64(1); ; n++ {
+		var requests atomic.Int64
+		fails := atomic.Bool{}
+		server := couchtest.New()
+		address := couchtest.Start(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			if fails.Load() && requests.Add(1) >= n {
+				http.Error(w, `{"error":"internal_server_error","reason":"test"}`, http.StatusInternalServerError)
+				return
+			}
+			server.ServeHTTP(w, r)
+		}))
+		p := openProvider(t, Config{
+			Dir: testDir, FS: vfs.NewMem(), History: true, manual: true,
+			OpenState: func() (state.Provider, error) {
+				return couchdb.OpenProvider(t.Context(), couchdb.Config{Address: address})
+			},
+		})
+		fails.Store(true)
+		l, err := p.Create(genesisOf("ch"))
+		fails.Store(false)
+		whole := err == nil
+		if !whole {
+			if l, err = p.Create(genesisOf("ch")); err != nil {
+				t.Fatalf("request %d: %v", n, err)
+			}
+		}
+		b, err := l.BlockByNumber(0)
+		must(t, err)
+		q, err := l.NewQueryExecutor()
+		if err != nil {
+			t.Fatalf("request %d: %v", n, err)
+		}
+		q.Done()
+		r := sets.NewBuilder()
+		r.Write("cc", "k", []byte("v"))
+		next, _ := blockOf(t, b, r)
+		must(t, l.Commit(next))
+		if sp, err := l.state.Savepoint(); err != nil || sp == nil || sp.Block != 1 {
+			t.Errorf("request %d: savepoint %v, %v", n, sp, err)
+		}
+		must(t, p.Close())
+		if whole {
+			if n < 5 {
+				t.Errorf("%d requests", n-1)
+			}
+			return
+		}
 	}
 }
