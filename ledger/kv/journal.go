@@ -63,58 +63,106 @@ const (
 )
 
 // cutJournal removes from the last journal everything behind the first batch
-// that is not complete. It tells how many bytes it removed.
-func cutJournal(fsys vfs.FS, dir string, stor storage.Storage) (cut int64, err error) {
-	last, end, cut, err := lastJournal(fsys, dir, stor)
-	if err != nil || cut == 0 {
-		return 0, err
+// that is not complete. It tells how many bytes it removed and, if intact pieces of
+// batches were among them, where it has put a copy of the journal as it was:
+// then it may not be the end of an interrupted write but one damaged spot in front
+// of what was synced long ago.
+func cutJournal(fsys vfs.FS, dir string, stor storage.Storage) (cut int64, aside string, err error) {
+	last, tail, err := lastJournal(fsys, dir, stor)
+	if err != nil || tail.cut() == 0 {
+		return 0, "", err
 	}
-	f, err := fsys.OpenFile(path.Join(dir, fileName(last)), os.O_RDWR, 0)
+	name := path.Join(dir, fileName(last))
+	if tail.intact {
+		aside = name + ".damaged"
+		if err := copyFile(fsys, name, aside); err != nil {
+			return 0, "", fmt.Errorf("set damaged journal aside: %w", err)
+		}
+	}
+	f, err := fsys.OpenFile(name, os.O_RDWR, 0)
 	if err != nil {
-		return 0, err
+		return 0, "", err
 	}
 	defer f.Close()
-	if err := f.Truncate(end); err != nil {
-		return 0, err
+	if err := f.Truncate(tail.end); err != nil {
+		return 0, "", err
 	}
-	return cut, f.Sync()
+	return tail.cut(), aside, f.Sync()
 }
 
-// journalEnd is where the complete batches of a journal end.
-func journalEnd(r io.Reader) (end, size int64, err error) {
+// copyFile makes a durable copy, in place of one that may be there.
+func copyFile(fsys vfs.FS, from, to string) error {
+	in, err := vfs.Open(fsys, from)
+	if err != nil {
+		return err
+	}
+	defer in.Close()
+	out, err := fsys.OpenFile(to, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o644)
+	if err != nil {
+		return err
+	}
+	_, err = io.Copy(out, in)
+	if err == nil {
+		err = out.Sync()
+	}
+	if err := errors.Join(err, out.Close()); err != nil {
+		return err
+	}
+	return fsys.SyncDir(path.Dir(to))
+}
+
+// journalTail tells what is behind the complete batches of a journal.
+type journalTail struct {
+	end, size int64 // of the complete batches, of the file
+	intact    bool  // an intact chunk follows the first bad one
+}
+
+func (t journalTail) cut() int64 { return t.size - t.end }
+
+// readJournal finds where the complete batches of a journal end.
+func readJournal(r io.Reader) (journalTail, error) {
 	var block [journalBlock]byte
 	scan := chunkScan{}
-	for {
+	for size := int64(0); ; {
 		n, err := io.ReadFull(r, block[:])
 		if err != nil && !errors.Is(err, io.EOF) && !errors.Is(err, io.ErrUnexpectedEOF) {
-			return 0, 0, err
+			return journalTail{}, err
 		}
-		if !scan.bad {
-			scan.block(block[:n], size)
-		}
+		scan.block(block[:n], size)
 		size += int64(n)
 		if n < len(block) {
-			return min(scan.end, size), size, nil
+			return journalTail{end: min(scan.end, size), size: size, intact: scan.intact}, nil
 		}
 	}
 }
 
-// chunkScan follows the chunks of a journal until one is bad.
+// chunkScan follows the chunks of a journal. Behind a bad one it only looks whether
+// there are others.
 type chunkScan struct {
-	inside bool // behind a first or middle chunk
-	bad    bool
-	end    int64 // of the last complete batch, with the rest of its block if that is too small for a chunk
+	inside bool  // behind a first or middle chunk
+	bad    bool  // a chunk was bad
+	intact bool  // one behind it is not
+	end    int64 // of the last complete batch before, with the rest of its block if that is too small for a chunk
 }
 
 func (s *chunkScan) block(b []byte, at int64) {
 	for off := 0; len(b)-off >= journalHeader; {
 		h := b[off:]
 		length, kind := int(binary.LittleEndian.Uint16(h[4:])), h[6]
-		if length > len(h)-journalHeader || !chunkSumOK(h, length) || !s.follows(kind) {
+		if length > len(h)-journalHeader {
 			s.bad = true
 			return
 		}
 		off += journalHeader + length
+		sound := chunkSumOK(h, length)
+		if s.bad {
+			s.intact = s.intact || sound
+			continue
+		}
+		if !sound || !s.follows(kind) {
+			s.bad = true
+			continue
+		}
 		if !s.inside {
 			s.end = at + int64(off)
 			if journalBlock-off < journalHeader {

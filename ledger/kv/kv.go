@@ -118,13 +118,16 @@ func Open(cfg Config) (*Database, error) {
 		stor.Close()
 		return nil, fmt.Errorf("remove what is left of an unfinished database %s: %w", cfg.Dir, err)
 	}
-	cut, err := cutJournal(fsys, cfg.Dir, stor)
+	cut, aside, err := cutJournal(fsys, cfg.Dir, stor)
 	if err != nil {
 		stor.Close()
 		return nil, fmt.Errorf("check journal of %s: %w", cfg.Dir, err)
 	}
 	if cut > 0 && cfg.Log != nil {
 		cfg.Log.Warnf("Database %s: cut %d bytes of incomplete batches off its journal", cfg.Dir, cut)
+	}
+	if aside != "" && cfg.Log != nil {
+		cfg.Log.Errorf("Database %s: intact batches followed the damage in its journal and are cut off, too. If the machine did not crash they were stored for good; the journal as it was is kept as %s", cfg.Dir, aside)
 	}
 	d := &Database{stor: stor, dir: cfg.Dir, failure: failure{dir: cfg.Dir}, points: cfg.Points}
 	guarded := &guardedStorage{Storage: stor, failure: &d.failure}

@@ -37,10 +37,12 @@ func openReadOnly(cfg Config, fsys vfs.FS) (*Database, error) {
 	}
 	ro := &readOnlyStorage{Storage: stor}
 	d := &Database{stor: stor, dir: cfg.Dir}
-	if ro.last, ro.end, d.cut, err = lastJournal(fsys, cfg.Dir, stor); err != nil {
+	last, tail, err := lastJournal(fsys, cfg.Dir, stor)
+	if err != nil {
 		stor.Close()
 		return nil, fmt.Errorf("check journal of %s: %w", cfg.Dir, err)
 	}
+	ro.last, ro.end, d.cut = last, tail.end, tail.cut()
 	d.ldb, err = leveldb.Open(ro, cfg.options())
 	if errors.Is(err, io.EOF) && len(ro.opened) > 1 {
 		// goleveldb takes the end of the first journal for an error of the second:
@@ -69,26 +71,21 @@ func openStorageReadOnly(fsys vfs.FS, dir string) (storage.Storage, error) {
 	return &fileStorage{fs: fsys, dir: dir, flock: io.NopCloser(nil)}, nil
 }
 
-// lastJournal finds the journal written last, where its complete batches end and
-// how many bytes follow.
-func lastJournal(fsys vfs.FS, dir string, stor storage.Storage) (fd storage.FileDesc, end, cut int64, err error) {
+// lastJournal finds the journal written last, and reads it. Without one the tail is
+// zero.
+func lastJournal(fsys vfs.FS, dir string, stor storage.Storage) (last storage.FileDesc, tail journalTail, err error) {
 	fds, err := stor.List(storage.TypeJournal)
 	if err != nil || len(fds) == 0 {
-		return fd, 0, 0, err
+		return last, tail, err
 	}
-	fd = fds[0]
-	for _, f := range fds {
-		if f.Num > fd.Num {
-			fd = f
-		}
-	}
-	f, err := vfs.Open(fsys, path.Join(dir, fileName(fd)))
+	last = slices.MaxFunc(fds, func(a, b storage.FileDesc) int { return cmp.Compare(a.Num, b.Num) })
+	f, err := vfs.Open(fsys, path.Join(dir, fileName(last)))
 	if err != nil {
-		return fd, 0, 0, err
+		return last, tail, err
 	}
 	defer f.Close()
-	end, size, err := journalEnd(f)
-	return fd, end, size - end, err
+	tail, err = readJournal(f)
+	return last, tail, err
 }
 
 // errReadOnly answers every attempt to write.
