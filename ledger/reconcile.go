@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"fmt"
 	"math"
+	"slices"
 
 	"github.com/hyperledger/fabric-protos-go-apiv2/ledger/rwset"
 	"github.com/hyperledger/fabric-protos-go-apiv2/ledger/rwset/kvrwset"
@@ -39,7 +40,8 @@ const (
 )
 
 // CommitReconciled adds private data of old blocks that were missing (LEDGER
-// §16). Data whose hash is not the one in the block are dropped and reported.
+// §16). Data whose hash is not the one in the block are dropped and reported. Data
+// of one transaction may come in several parts.
 func (l *Ledger) CommitReconciled(data []ReconciledData) ([]HashMismatch, error) {
 	l.commitMu.Lock()
 	defer l.commitMu.Unlock()
@@ -53,19 +55,21 @@ func (l *Ledger) CommitReconciled(data []ReconciledData) ([]HashMismatch, error)
 	var mismatches []HashMismatch
 	verified := map[uint64]map[uint64]*rwset.TxPvtReadWriteSet{}
 	for _, d := range data {
-		sets := map[uint64]*rwset.TxPvtReadWriteSet{}
 		for tx, set := range d.Sets {
 			good, bad, err := l.verifyOld(d.Block, tx, set)
 			if err != nil {
 				return nil, err
 			}
 			mismatches = append(mismatches, bad...)
-			if good != nil {
-				sets[tx] = good
+			if good == nil {
+				continue
 			}
-		}
-		if len(sets) > 0 {
-			verified[d.Block] = sets
+			sets := verified[d.Block]
+			if sets == nil {
+				sets = map[uint64]*rwset.TxPvtReadWriteSet{}
+				verified[d.Block] = sets
+			}
+			sets[tx] = joinVerified(sets[tx], good)
 		}
 	}
 	if len(verified) == 0 {
@@ -120,6 +124,29 @@ func (l *Ledger) verifyOld(block, number uint64, set *rwset.TxPvtReadWriteSet) (
 		return nil, bad, nil
 	}
 	return good, bad, nil
+}
+
+// joinVerified adds the collections of one part of a transaction's data to those of
+// another, nil if there is none. What both have is the same, as it has the same
+// hash.
+func joinVerified(old, part *rwset.TxPvtReadWriteSet) *rwset.TxPvtReadWriteSet {
+	if old == nil {
+		return part
+	}
+	for _, ns := range part.NsPvtRwset {
+		i := slices.IndexFunc(old.NsPvtRwset, func(o *rwset.NsPvtReadWriteSet) bool { return o.Namespace == ns.Namespace })
+		if i < 0 {
+			old.NsPvtRwset = append(old.NsPvtRwset, ns)
+			continue
+		}
+		known := old.NsPvtRwset[i]
+		for _, c := range ns.CollectionPvtRwset {
+			if !slices.ContainsFunc(known.CollectionPvtRwset, func(o *rwset.CollectionPvtReadWriteSet) bool { return o.CollectionName == c.CollectionName }) {
+				known.CollectionPvtRwset = append(known.CollectionPvtRwset, c)
+			}
+		}
+	}
+	return old
 }
 
 // applyOld brings reconciled data, which the private store has already, into

@@ -534,3 +534,48 @@ func TestReconciledDataOfInvalidTransactions(t *testing.T) {
 		t.Errorf("private store: %v, %v", data, err)
 	}
 }
+
+// Data of one block may come from several peers: in parts, some of them twice.
+func TestReconciledDataInParts(t *testing.T) {
+	t.Parallel()
+	c := newPrivateChain(t, vectorConfig(t, vfs.NewMem()))
+	c.block(
+		ptx{write: func(b *sets.Builder) {
+			put("forever", "a", "1")(b)
+			put("short", "b", "2")(b)
+			b.WritePrivate("cc2", "coll", "c", []byte("3"))
+		}},
+		ptx{write: put("forever", "d", "4")},
+	)
+	whole := c.sets[2][0]
+	if len(whole.NsPvtRwset) != 2 || len(whole.NsPvtRwset[0].CollectionPvtRwset) != 2 {
+		t.Fatal(whole)
+	}
+	part := func(ns, coll int) ReconciledData {
+		return ReconciledData{Block: 2, Sets: map[uint64]*rwset.TxPvtReadWriteSet{0: {NsPvtRwset: []*rwset.NsPvtReadWriteSet{{
+			Namespace:          whole.NsPvtRwset[ns].Namespace,
+			CollectionPvtRwset: whole.NsPvtRwset[ns].CollectionPvtRwset[coll : coll+1],
+		}}}}}
+	}
+	mismatches, err := c.l.CommitReconciled([]ReconciledData{part(0, 0), part(0, 1), part(0, 0), c.late(2, 1), part(1, 0)})
+	if err != nil || len(mismatches) != 0 {
+		t.Fatal(mismatches, err)
+	}
+	if a, b, d := c.value("forever", "a"), c.value("short", "b"), c.value("forever", "d"); a != "1@2:0" || b != "2@2:0" || d != "4@2:1" {
+		t.Errorf("a %q, b %q, d %q", a, b, d)
+	}
+	data, err := c.l.PrivateDataOf(2, nil)
+	must(t, err)
+	var got []string
+	for _, ns := range data[0].GetNsPvtRwset() {
+		for _, coll := range ns.CollectionPvtRwset {
+			got = append(got, ns.Namespace+"/"+coll.CollectionName)
+		}
+	}
+	if d := cmp.Diff([]string{"cc/forever", "cc/short", "cc2/coll"}, got); d != "" {
+		t.Error(d)
+	}
+	if len(whole.NsPvtRwset[0].CollectionPvtRwset) != 2 {
+		t.Error("the caller's data were changed")
+	}
+}
