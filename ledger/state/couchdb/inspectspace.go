@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"reflect"
 	"slices"
 	"strconv"
 
@@ -223,37 +224,10 @@ func SameValue(a, b []byte) bool {
 		return false
 	}
 	y, ok := object(b)
-	return ok && sameJSON(x, y)
-}
-
-// IsObject tells whether a value is kept as members of its document.
-func IsObject(value []byte) bool {
-	_, ok := object(value)
-	return ok
+	return ok && reflect.DeepEqual(x, y)
 }
 
 func object(value []byte) (map[string]any, bool) {
 	var members map[string]any
 	return members, startsObject(value) && json.Unmarshal(value, &members) == nil && members != nil
-}
-
-// sameJSON compares what encoding/json has decoded.
-func sameJSON(a, b any) bool {
-	switch x := a.(type) {
-	case map[string]any:
-		y, ok := b.(map[string]any)
-		if !ok || len(x) != len(y) {
-			return false
-		}
-		for name, v := range x {
-			if w, there := y[name]; !there || !sameJSON(v, w) {
-				return false
-			}
-		}
-		return true
-	case []any:
-		y, ok := b.([]any)
-		return ok && slices.EqualFunc(x, y, sameJSON)
-	}
-	return a == b
 }
