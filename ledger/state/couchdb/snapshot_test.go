@@ -181,10 +181,9 @@ func TestSnapshotDuringPreparation(t *testing.T) {
 	f := couchtest.New()
 	var db *DB
 	var late state.Snapshot
-	armed := false
+	var armed atomic.Bool // requests come side by side
 	f.Intercept = func(_ http.ResponseWriter, r *http.Request) bool {
-		if armed && r.URL.Path == "/ch_cc/_all_docs" {
-			armed = false
+		if r.URL.Path == "/ch_cc/_all_docs" && armed.CompareAndSwap(true, false) {
 			late = mustSnapshot(t, db)
 		}
 		return false
@@ -192,7 +191,7 @@ func TestSnapshotDuringPreparation(t *testing.T) {
 	db = openFake(t, f, func(c *Config) { c.AutoWarmIndexes = false })
 	mustWrite(t, db, 1, "a", "1", "b", "1")
 	db.revs.clear()
-	armed = true
+	armed.Store(true)
 	mustWrite(t, db, 2, "a", "2", "b", "", "c", "2")
 	if got := scanned(t, late, "", ""); got != "a=1 b=1" {
 		t.Error(got)
