@@ -40,10 +40,7 @@ func (p *Provider) Create(genesis *common.Block) (*Ledger, error) {
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.closed {
-		return nil, ErrClosed
-	}
-	exists, err := p.Exists(id)
+	exists, err := p.exists(id)
 	if err != nil {
 		return nil, err
 	}

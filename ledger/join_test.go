@@ -18,7 +18,6 @@ import (
 	"github.com/heddle-ledger/heddle/internal/failpoint"
 	"github.com/heddle-ledger/heddle/internal/vfs"
 	sets "github.com/heddle-ledger/heddle/ledger/rwset"
-	"github.com/heddle-ledger/heddle/ledger/state"
 	"github.com/heddle-ledger/heddle/ledger/state/couchdb"
 	"github.com/heddle-ledger/heddle/ledger/state/couchdb/couchtest"
 )
@@ -198,12 +197,9 @@ func TestJoinAgainOverCouchDB(t *testing.T) {
 			}
 			server.ServeHTTP(w, r)
 		}))
-		p := openProvider(t, Config{
-			Dir: testDir, FS: vfs.NewMem(), History: true, manual: true,
-			OpenState: func() (state.Provider, error) {
-				return couchdb.OpenProvider(t.Context(), couchdb.Config{Address: address})
-			},
-		})
+		cfg := Config{Dir: testDir, FS: vfs.NewMem(), History: true, manual: true}
+		onCouchDB(t, &cfg, couchdb.Config{Address: address})
+		p := openProvider(t, cfg)
 		fails.Store(true)
 		l, err := p.Create(genesisOf("ch"))
 		fails.Store(false)

@@ -1,8 +1,6 @@
 package ledger
 
 import (
-	"context"
-	"errors"
 	"fmt"
 	"strings"
 	"testing"
@@ -11,7 +9,6 @@ import (
 
 	"github.com/heddle-ledger/heddle/internal/vfs"
 	sets "github.com/heddle-ledger/heddle/ledger/rwset"
-	"github.com/heddle-ledger/heddle/ledger/state"
 	"github.com/heddle-ledger/heddle/ledger/state/couchdb"
 	"github.com/heddle-ledger/heddle/ledger/state/couchdb/couchtest"
 )
@@ -22,20 +19,8 @@ func TestStateDroppedInPart(t *testing.T) {
 	t.Parallel()
 	server := couchtest.New()
 	address := couchtest.Start(t, server)
-	open := func(ctx context.Context) (*couchdb.Provider, error) {
-		return couchdb.OpenProvider(ctx, couchdb.Config{Address: address, InternalQueryLimit: 2})
-	}
-	cfg := Config{
-		Dir: testDir, FS: vfs.NewMem(), manual: true, History: true,
-		OpenState: func() (state.Provider, error) { return open(t.Context()) },
-		DropState: func(ctx context.Context, ids []string) error {
-			p, err := open(ctx)
-			if err != nil {
-				return err
-			}
-			return errors.Join(p.DropChannels(ctx, ids), p.Close())
-		},
-	}
+	cfg := Config{Dir: testDir, FS: vfs.NewMem(), manual: true, History: true}
+	onCouchDB(t, &cfg, couchdb.Config{Address: address, InternalQueryLimit: 2})
 	p := openProvider(t, cfg)
 	l, err := p.Create(genesisOf("ch"))
 	must(t, err)

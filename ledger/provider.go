@@ -80,8 +80,7 @@ func (p *Provider) warnOfUnlisted() {
 		if listed, err := p.Exists(id); listed || err != nil {
 			continue
 		}
-		first, err := p.cfg.FS.Stat(path.Join(p.cfg.Dir, dirChains, "chains", id, "blockfile_000000"))
-		if err == nil && first.Size() > 0 { // nothing is left of one that was never created
+		if p.blocks.HasBlocks(id) { // else nothing is left of one that was never created
 			p.cfg.Log.Warningf("Channel [%s] has block files, but is not in the list of channels %s, so it is not opened", id, path.Join(p.cfg.Dir, dirProvider))
 		}
 	}
@@ -217,6 +216,14 @@ func (p *Provider) Exists(id string) (bool, error) {
 	return p.list.Has([]byte(keyLedgerPrefix + id))
 }
 
+// exists is Exists while the provider is open. It needs p.mu.
+func (p *Provider) exists(id string) (bool, error) {
+	if p.closed {
+		return false, ErrClosed
+	}
+	return p.Exists(id)
+}
+
 // Genesis returns the block that a channel was created with.
 func (p *Provider) Genesis(id string) (*common.Block, error) {
 	raw, err := p.list.Get([]byte(keyLedgerPrefix + id))
@@ -244,10 +251,7 @@ func (p *Provider) Open(id string) (*Ledger, error) {
 func (p *Provider) OpenContext(ctx context.Context, id string) (*Ledger, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.closed {
-		return nil, ErrClosed
-	}
-	exists, err := p.Exists(id)
+	exists, err := p.exists(id)
 	if err != nil {
 		return nil, err
 	}

@@ -110,6 +110,7 @@ func (l *Ledger) level(ctx context.Context) error {
 	if r.state, err = l.stateNext(); err != nil {
 		return err
 	}
+	l.rebuilt = r.state == 0
 	if l.history != nil {
 		if r.history, err = l.history.Next(); err != nil {
 			return err
@@ -142,7 +143,6 @@ func (l *Ledger) stateNext() (uint64, error) {
 		return 0, err
 	}
 	if sp == nil {
-		l.rebuilt = true
 		return 0, l.checkLeftovers()
 	}
 	return sp.Block + 1, l.checkSpaces(sp.Block)

@@ -1,8 +1,6 @@
 package ledger
 
 import (
-	"context"
-	"errors"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -10,7 +8,6 @@ import (
 
 	"github.com/heddle-ledger/heddle/internal/vfs"
 	sets "github.com/heddle-ledger/heddle/ledger/rwset"
-	"github.com/heddle-ledger/heddle/ledger/state"
 	"github.com/heddle-ledger/heddle/ledger/state/couchdb"
 	"github.com/heddle-ledger/heddle/ledger/state/couchdb/couchtest"
 )
@@ -23,18 +20,8 @@ func TestReplayFindsWhatCommitsFound(t *testing.T) {
 	t.Parallel()
 	server := couchtest.New()
 	address := couchtest.Start(t, server)
-	open := func() (state.Provider, error) {
-		return couchdb.OpenProvider(t.Context(), couchdb.Config{Address: address})
-	}
 	cfg := vectorConfig(t, vfs.NewMem())
-	cfg.OpenState = open
-	cfg.DropState = func(ctx context.Context, ids []string) error {
-		p, err := couchdb.OpenProvider(ctx, couchdb.Config{Address: address})
-		if err != nil {
-			return err
-		}
-		return errors.Join(p.DropChannels(ctx, ids), p.Close())
-	}
+	onCouchDB(t, &cfg, couchdb.Config{Address: address})
 	p := openProvider(t, cfg)
 	l, err := p.Create(genesisOf("ch"))
 	must(t, err)

@@ -15,7 +15,6 @@ import (
 
 	"github.com/heddle-ledger/heddle/internal/vfs"
 	sets "github.com/heddle-ledger/heddle/ledger/rwset"
-	"github.com/heddle-ledger/heddle/ledger/state"
 	"github.com/heddle-ledger/heddle/ledger/state/couchdb"
 	"github.com/heddle-ledger/heddle/ledger/state/couchdb/couchtest"
 )
@@ -30,15 +29,14 @@ const (
 func couchLedger(t *testing.T) (l *Ledger, server string) {
 	t.Helper()
 	server = couchtest.Server(t)
-	p := openProvider(t, Config{
+	cfg := Config{
 		Dir: testDir, FS: vfs.NewMem(), manual: true,
-		OpenState: func() (state.Provider, error) {
-			return couchdb.OpenProvider(t.Context(), couchdb.Config{Address: server, InternalQueryLimit: 2})
-		},
 		Artifacts: func(chaincode string, _ []byte) (map[string][]byte, bool, error) {
 			return map[string][]byte{dirIndexes + "i.json": []byte(anIndex), dirCollections + "coll/indexes/i.json": []byte(anIndex)}, chaincode == "mycc", nil
 		},
-	})
+	}
+	onCouchDB(t, &cfg, couchdb.Config{Address: server, InternalQueryLimit: 2})
+	p := openProvider(t, cfg)
 	l, err := p.Create(genesisOf("ch"))
 	must(t, err)
 	deploy, docs := sets.NewBuilder(), sets.NewBuilder()

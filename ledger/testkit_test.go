@@ -4,6 +4,7 @@ import (
 	"archive/tar"
 	"bytes"
 	"compress/gzip"
+	"context"
 	"encoding/hex"
 	"encoding/json"
 	"errors"
@@ -20,6 +21,8 @@ import (
 	"github.com/heddle-ledger/heddle/internal/flog"
 	"github.com/heddle-ledger/heddle/internal/vfs"
 	"github.com/heddle-ledger/heddle/ledger/kv"
+	"github.com/heddle-ledger/heddle/ledger/state"
+	"github.com/heddle-ledger/heddle/ledger/state/couchdb"
 )
 
 func gunzip(t testing.TB, name string) []byte {
@@ -181,4 +184,16 @@ func privateSet(t testing.TB, s string) *rwset.TxPvtReadWriteSet {
 		t.Fatal(err)
 	}
 	return set
+}
+
+// onCouchDB lets a configuration have its state on a CouchDB server.
+func onCouchDB(t testing.TB, cfg *Config, couch couchdb.Config) {
+	cfg.OpenState = func() (state.Provider, error) { return couchdb.OpenProvider(t.Context(), couch) }
+	cfg.DropState = func(ctx context.Context, ids []string) error {
+		p, err := couchdb.OpenProvider(ctx, couch)
+		if err != nil {
+			return err
+		}
+		return errors.Join(p.DropChannels(ctx, ids), p.Close())
+	}
 }

@@ -165,6 +165,13 @@ func (p *Provider) List() ([]string, error) {
 	return out, nil
 }
 
+// HasBlocks tells whether there is anything in the first block file of a channel,
+// open or not.
+func (p *Provider) HasBlocks(id string) bool {
+	size, _, err := newFiles(p.cfg.FS, channelDir(p.cfg.Dir, id)).size(0)
+	return err == nil && size > 0
+}
+
 // Close closes every store and the index. Iterators waiting for blocks end.
 func (p *Provider) Close() error {
 	p.mu.Lock()

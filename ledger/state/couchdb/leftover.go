@@ -4,9 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net/http"
-	"net/url"
-	"strconv"
 	"strings"
 
 	"github.com/heddle-ledger/heddle/internal/flog"
@@ -48,22 +45,7 @@ func (d *DB) WrittenFrom(height uint64) (string, error) {
 // if there is none. Values are not read.
 func (d *database) writtenFrom(ctx context.Context, height uint64, pageSize int) (string, error) {
 	for start := ""; ; {
-		query := url.Values{"include_docs": {"true"}, "limit": {strconv.Itoa(pageSize + 1)}}
-		if start != "" {
-			quoted, err := jsonText(start)
-			if err != nil {
-				return "", err
-			}
-			query.Set("startkey", quoted)
-		}
-		a, err := d.c.call(ctx, request{
-			function: "ReadDocRange", database: d.name, method: http.MethodGet,
-			path: []string{"_all_docs"}, query: query, max: d.c.maxAnswer,
-		})
-		if err != nil {
-			return "", fmt.Errorf("database [%s]: %w", d.name, err)
-		}
-		rows, err := d.decodeRows(a.body)
+		rows, err := d.readRange(ctx, docRange{start: start, limit: pageSize + 1})
 		if err != nil {
 			return "", err
 		}

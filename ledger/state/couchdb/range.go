@@ -194,10 +194,10 @@ func (d *database) extend(ctx context.Context, ns, end string, n int, p *page) e
 // large. If so many came, more is set and the last of them is left out: next is
 // its identifier.
 func (d *database) stretch(ctx context.Context, start, end string, limit int) (rows []row, next string, more bool, err error) {
-	rows, err = d.readRange(ctx, start, end, limit)
+	rows, err = d.readRange(ctx, docRange{start: start, end: end, limit: limit, attachments: true})
 	for errors.Is(err, errTooLarge) && limit > 2 {
 		limit = (limit + 1) / 2
-		rows, err = d.readRange(ctx, start, end, limit)
+		rows, err = d.readRange(ctx, docRange{start: start, end: end, limit: limit, attachments: true})
 	}
 	if err != nil {
 		return nil, "", false, err
@@ -223,27 +223,28 @@ func (d *database) stretch(ctx context.Context, start, end string, limit int) (r
 	return rows, next, more, nil
 }
 
-// jsonText is a key as the parameters of a range have it.
-func jsonText(key string) (string, error) {
-	quoted, err := json.Marshal(key)
-	return string(quoted), err
+// docRange is the documents of [start, end), which must not be empty, as far as
+// limit goes.
+type docRange struct {
+	start, end  string // open if empty
+	limit       int
+	attachments bool // come as well
 }
 
-// readRange asks for the documents of [start, end), which must not be empty.
-func (d *database) readRange(ctx context.Context, start, end string, limit int) ([]row, error) {
-	query := url.Values{
-		"include_docs": {"true"}, "inclusive_end": {"false"}, "attachments": {"true"},
-		"limit": {strconv.Itoa(limit)},
+func (d *database) readRange(ctx context.Context, r docRange) ([]row, error) {
+	query := url.Values{"include_docs": {"true"}, "inclusive_end": {"false"}, "limit": {strconv.Itoa(r.limit)}}
+	if r.attachments {
+		query.Set("attachments", "true")
 	}
-	for name, key := range map[string]string{"startkey": start, "endkey": end} {
+	for name, key := range map[string]string{"startkey": r.start, "endkey": r.end} {
 		if key == "" {
 			continue
 		}
-		quoted, err := jsonText(key)
+		quoted, err := json.Marshal(key)
 		if err != nil {
 			return nil, err
 		}
-		query.Set(name, quoted)
+		query.Set(name, string(quoted))
 	}
 	a, err := d.c.call(ctx, request{
 		function: "ReadDocRange", database: d.name, method: http.MethodGet,
